@@ -1,0 +1,1 @@
+"""The books, checked by someone else."""

@@ -1,0 +1,1 @@
+"""Embedded Kafka and Valkey, and the supervisor of a machine."""

@@ -1,0 +1,1 @@
+"""A small operator of our own making, and the story of its month."""

@@ -1,0 +1,1 @@
+"""Files that probes write, read as usage records."""

@@ -1,0 +1,1 @@
+"""What charging means: pure functions over frozen values. Standard library only; no I/O, clock, randomness, float."""

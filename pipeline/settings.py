@@ -1,0 +1,149 @@
+"""Every setting and every limit, with its unit in its name: environment over file over default.
+
+Environment names begin with CHARGELINE_ and nest by two underscores (CHARGELINE_KAFKA__BOOTSTRAP_SERVERS). The file is
+TOML, named by CHARGELINE_CONFIG. Secrets are read from files (`*_file` settings), never from flags. An unknown key
+refuses to start.
+"""
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+
+def default_data_dir() -> Path:
+    """Return where embedded servers keep their data: the user's data home (XDG)."""
+    home = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
+    return Path(home) / "chargeline"
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+PositiveInt = Annotated[int, Field(gt=0)]
+
+
+class KafkaSettings(_Section):
+    """The broker."""
+
+    bootstrap_servers: str | None = Field(None, description="host:port list; empty: the embedded broker")
+    security_protocol: str = Field("PLAINTEXT", description="PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL")
+    sasl_mechanism: str | None = Field(None, description="SCRAM-SHA-512 and their like")
+    sasl_username: str | None = Field(None, description="the principal of this process")
+    sasl_password_file: Path | None = Field(None, description="file that holds its password")
+    ssl_ca_file: Path | None = Field(None, description="certificate authority of the broker")
+    ledger_partitions: PositiveInt = Field(8, description="P: chosen once, when topics are created; never changed")
+    replication_factor: PositiveInt = Field(1, description="of topics that chargeline creates; 3 in production")
+    min_insync_replicas: PositiveInt = Field(1, description="of topics that chargeline creates; 2 in production")
+    request_timeout_ms: PositiveInt = Field(10_000, description="of metadata and offset requests")
+
+
+class RedisSettings(_Section):
+    """Redis or Valkey: the view of balances."""
+
+    url: str | None = Field(None, description="redis://host:port/db; empty: the embedded server")
+    password_file: Path | None = Field(None, description="file that holds the password")
+    socket_timeout_s: PositiveInt = Field(10, description="a script not answered by then is an unknown outcome")
+
+
+class MediateSettings(_Section):
+    """From raw bytes to an account."""
+
+    country_code: str = Field("86", pattern=r"^[1-9][0-9]{0,2}$", description="completes national numbers")
+    national_prefix: str = Field("0", pattern=r"^[0-9]*$", description="trunk prefix dropped from national numbers")
+    future_ms: PositiveInt = Field(300_000, description="how far ahead of the broker's time a start may lie")
+    batch_records: PositiveInt = Field(2_000, description="raw records resolved and produced together")
+    delivery_timeout_ms: PositiveInt = Field(120_000, description="a record not acknowledged by then ends the process")
+    directory_timeout_ms: PositiveInt = Field(30_000, description="the directory's end not reached by then ends it too")
+
+
+class ChargeSettings(_Section):
+    """The only process that moves money."""
+
+    late_window_days: PositiveInt = Field(35, description="older use is held for review; a change is in the ledger")
+    batch_records: PositiveInt = Field(2_000, le=2_000, description="records decided in one transaction")
+    session_timeout_ms: PositiveInt = Field(6_000, description="a silent worker loses its partitions after this")
+    transaction_timeout_ms: PositiveInt = Field(10_000, description="an open transaction is aborted after this")
+    fetch_wait_ms: PositiveInt = Field(100, description="how long an owner waits for the first record of a batch")
+    backoff_min_ms: PositiveInt = Field(100, description="between take-overs after an error, at first")
+    backoff_max_ms: PositiveInt = Field(5_000, description="and at most")
+    take_overs_at_once: PositiveInt = Field(8, description="partitions taken over in parallel")
+    revoke_grace_ms: PositiveInt = Field(2_000, description="to finish the batch in hand when p is taken away")
+    queued_kbytes: PositiveInt = Field(4_096, description="fetch queue of each owner")
+    attempts_dir: Path | None = Field(None, description="where deaths are counted; empty: below the data directory")
+
+
+class DetectSettings(_Section):
+    """Thresholds of the alerts."""
+
+    low_balance_micros: int = Field(10_000_000, description="an alert when the balance falls below it")
+    stall_timeout_s: PositiveInt = Field(60, description="records but no progress for so long: the process exits")
+
+
+class HttpSettings(_Section):
+    """Metrics and health of each process."""
+
+    host: str = Field("127.0.0.1", description="address that /metrics, /livez and /readyz listen on")
+    mediate_port: int = Field(0, ge=0, le=65535, description="0: any free port")
+    charge_port: int = Field(0, ge=0, le=65535, description="0: any free port")
+    detect_port: int = Field(0, ge=0, le=65535, description="0: any free port")
+
+
+class LocalSettings(_Section):
+    """Embedded servers."""
+
+    java: Path | None = Field(None, description="a java to run the embedded broker; empty: the wheel's, then PATH")
+    kafka_jars: Path | None = Field(None, description="a folder of Kafka's jars; empty: fetched once and kept")
+    maven_repository: str | None = Field(None, description="where to fetch the jars from, if not the usual place")
+    redis_server: Path | None = Field(None, description="a redis-server or valkey-server; empty: the wheel's, then PATH")
+    start_timeout_s: PositiveInt = Field(90, description="a server not ready by then has failed")
+    stop_timeout_s: PositiveInt = Field(20, description="a process not gone by then is killed")
+
+
+class SchemaRegistrySettings(_Section):
+    """Confluent framing on input."""
+
+    url: str | None = Field(None, description="set: records framed by a registry are accepted as well")
+    timeout_s: PositiveInt = Field(10, description="of one request; an unreachable registry is waited for")
+
+
+class Settings(BaseSettings):
+    """All settings of all processes; frozen. See the module for where values come from."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="CHARGELINE_", env_nested_delimiter="__", extra="forbid", frozen=True, env_ignore_empty=True
+    )
+
+    data_dir: Path = Field(default_factory=default_data_dir, description="embedded servers and their logs live here")
+    log_level: str = Field("info", pattern="^(debug|info|warning|error)$", description="of the JSON logs")
+    kafka: KafkaSettings = KafkaSettings()
+    redis: RedisSettings = RedisSettings()
+    mediate: MediateSettings = MediateSettings()
+    charge: ChargeSettings = ChargeSettings()
+    detect: DetectSettings = DetectSettings()
+    http: HttpSettings = HttpSettings()
+    local: LocalSettings = LocalSettings()
+    schema_registry: SchemaRegistrySettings = SchemaRegistrySettings()
+
+    @classmethod
+    def settings_customise_sources(  # noqa: D102 - pydantic-settings calls it
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - no .env files: they surprise
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - secrets are *_file settings
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        sources: list[PydanticBaseSettingsSource] = [init_settings, env_settings]
+        config = os.environ.get("CHARGELINE_CONFIG")
+        if config:
+            sources.append(TomlConfigSettingsSource(settings_cls, Path(config)))
+        return tuple(sources)
