@@ -59,10 +59,21 @@ class MediateSettings(_Section):
 
     country_code: str = Field("86", pattern=r"^[1-9][0-9]{0,2}$", description="completes national numbers")
     national_prefix: str = Field("0", pattern=r"^[0-9]*$", description="trunk prefix dropped from national numbers")
+    international_prefix: str = Field(
+        "00", pattern=r"^[0-9]*$", description="dialled before numbers of other countries"
+    )
+    short_code_digits: int = Field(8, ge=0, le=8, description="other parties of up to so many digits are short codes")
     future_ms: PositiveInt = Field(300_000, description="how far ahead of the broker's time a start may lie")
     batch_records: PositiveInt = Field(2_000, description="raw records resolved and produced together")
     delivery_timeout_ms: PositiveInt = Field(120_000, description="a record not acknowledged by then ends the process")
     directory_timeout_ms: PositiveInt = Field(30_000, description="the directory's end not reached by then ends it too")
+    directory_load_timeout_ms: PositiveInt = Field(
+        600_000, description="the same for the whole directory, at the start"
+    )
+    trust_replayed_received_at: bool = Field(
+        False,
+        description="believe a raw record's header received_at; only where none but the replay's principal can set it",
+    )
 
 
 class ChargeSettings(_Section):
@@ -70,6 +81,7 @@ class ChargeSettings(_Section):
 
     late_window_days: PositiveInt = Field(35, description="older use is held for review; a change is in the ledger")
     batch_records: PositiveInt = Field(2_000, le=2_000, description="records decided in one transaction")
+    instance_id: str | None = Field(None, description="of this worker in its group; empty: made of host and process")
     session_timeout_ms: PositiveInt = Field(6_000, description="a silent worker loses its partitions after this")
     transaction_timeout_ms: PositiveInt = Field(10_000, description="an open transaction is aborted after this")
     fetch_wait_ms: PositiveInt = Field(100, description="how long an owner waits for the first record of a batch")
@@ -78,7 +90,6 @@ class ChargeSettings(_Section):
     take_overs_at_once: PositiveInt = Field(8, description="partitions taken over in parallel")
     revoke_grace_ms: PositiveInt = Field(2_000, description="to finish the batch in hand when p is taken away")
     queued_kbytes: PositiveInt = Field(4_096, description="fetch queue of each owner")
-    attempts_dir: Path | None = Field(None, description="where deaths are counted; empty: below the data directory")
 
 
 class DetectSettings(_Section):
@@ -103,7 +114,9 @@ class LocalSettings(_Section):
     java: Path | None = Field(None, description="a java to run the embedded broker; empty: the wheel's, then PATH")
     kafka_jars: Path | None = Field(None, description="a folder of Kafka's jars; empty: fetched once and kept")
     maven_repository: str | None = Field(None, description="where to fetch the jars from, if not the usual place")
-    redis_server: Path | None = Field(None, description="a redis-server or valkey-server; empty: the wheel's, then PATH")
+    redis_server: Path | None = Field(
+        None, description="a redis-server or valkey-server; empty: the wheel's, then PATH"
+    )
     start_timeout_s: PositiveInt = Field(90, description="a server not ready by then has failed")
     stop_timeout_s: PositiveInt = Field(20, description="a process not gone by then is killed")
 
@@ -113,6 +126,8 @@ class SchemaRegistrySettings(_Section):
 
     url: str | None = Field(None, description="set: records framed by a registry are accepted as well")
     timeout_s: PositiveInt = Field(10, description="of one request; an unreachable registry is waited for")
+    backoff_min_ms: PositiveInt = Field(200, description="between requests to an unreachable registry, at first")
+    backoff_max_ms: PositiveInt = Field(10_000, description="and at most")
 
 
 class Settings(BaseSettings):
@@ -134,7 +149,7 @@ class Settings(BaseSettings):
     schema_registry: SchemaRegistrySettings = SchemaRegistrySettings()
 
     @classmethod
-    def settings_customise_sources(  # noqa: D102 - pydantic-settings calls it
+    def settings_customise_sources(
         cls,
         settings_cls: type[BaseSettings],
         init_settings: PydanticBaseSettingsSource,

@@ -132,6 +132,7 @@ class Event(NamedTuple):
     balance_after_micros: int
     effects: Effects
     clock: int
+    late_window_days: int
     positions: Positions
     epoch: int
 
@@ -169,6 +170,7 @@ def head_fields(event: Event, event_hash: bytes) -> dict[str, str]:
         "hash": event_hash.hex(),
         "layout": LAYOUT,
         "clock": str(event.clock),
+        "late_window_days": str(event.late_window_days),
         "epoch": str(event.epoch),
         "usage": f"{positions.usage.topic_id.hex()}@{positions.usage.offset}",
         "command": f"{positions.command.topic_id.hex()}@{positions.command.offset}",

@@ -58,7 +58,7 @@ def round_ratio(numerator: int, denominator: int, decimals: int, mode: str) -> i
     Works on the magnitude, so that a refund rounds as its charge did. Modes: half_up, half_even, up (away from
     zero), down (towards zero). The result is a whole number of micro-units.
     """
-    step = 10 ** (DECIMALS_MAX - decimals)
+    step: int = 10 ** (DECIMALS_MAX - decimals)
     quotient, rest = divmod(abs(numerator), denominator * step)
     if rest:
         twice = 2 * rest

@@ -35,11 +35,11 @@ ANSWER_REASONS: Final = {
     "undecodable": "The bytes on the topic are not one whole record or command of a known schema.",
     "wrong_partition": "The account belongs to another partition.",
     "unknown_account": "No such account.",
+    "late": "The use is older than the late window; its duplicates can no longer be told.",
     "duplicate": "The same record was charged before.",
     "conflicting_copy": "The same record_id was charged before with other content.",
-    "late": "The use is older than the late window; its duplicates can no longer be told.",
     "not_bound": "The account did not have this identity when the use started.",
-    "closed": "The use starts at or after the account's close.",
+    "after_close": "The use starts at or after the account's close.",
     "no_plan": "The account had no plan in the catalogue when the use started.",
     "no_tariff": "No rule of the plan matches the use, or a stretch of it.",
     "currency_mismatch": "The plan's currency is not the account's.",
@@ -79,7 +79,7 @@ ANSWER_REASONS: Final = {
     "budget_set": "The customer's own budget was set.",
     "suspended": "The account was suspended.",
     "resumed": "The account was resumed.",
-    "account_closed_now": "The account was closed.",
+    "closed": "The account was closed.",
     "discarded": "A held record was settled without charge.",
 }
 """The closed list of `reason` in the ledger; null for CHARGED."""

@@ -163,7 +163,9 @@ def digest(usage: UsageRecord | AcceptedUsage) -> bytes:
     return hashlib.sha256(text.encode()).digest()
 
 
-_ZERO_IS_NO_DEFAULT: Final = frozenset({"sequence", "rating_group", "partial_number", "cause_for_closing", "start_time"})
+_ZERO_IS_NO_DEFAULT: Final = frozenset(
+    {"sequence", "rating_group", "partial_number", "cause_for_closing", "start_time"}
+)
 """Fields whose default is null (or that have none): a 0 there is content."""
 
 

@@ -1,0 +1,183 @@
+"""Avro single-object encoding: bytes of a topic to records of the domain and back. The only importer of fastavro.
+
+Decoding is strict, because lenient decoding of money is guessing: the fingerprint must be one ever published for that
+contract, every byte must be used, and encoding the result again must give the same bytes (which refuses over-long
+numbers and negative union indexes that the library lets pass). Schemas are not recursive: a recursive one lets a small
+record exhaust the C stack.
+
+Sources: Apache Avro 1.12 specification, "Single-object encoding" and "Schema Fingerprints" (CRC-64-AVRO, little
+endian behind the marker C3 01).
+"""
+
+import io
+from typing import Any, Final
+
+import fastavro
+from fastavro.schema import fingerprint, to_parsing_canonical_form
+
+import schemas
+
+MARKER: Final = b"\xc3\x01"
+HEADER_BYTES: Final = 10
+HASH_BYTES: Final = 32
+
+Record = dict[str, Any]
+
+
+class UnknownSchemaError(ValueError):
+    """The fingerprint (or registry id) is none of those published for this contract."""
+
+
+class UndecodableError(ValueError):
+    """The bytes are not exactly one record of the schema they name."""
+
+
+def without_logical_types(schema: Any) -> Any:
+    """Return the schema with plain longs for times: a datetime for each would cost more than the record."""
+    if isinstance(schema, dict):
+        return {k: without_logical_types(v) for k, v in schema.items() if k not in {"logicalType", "doc"}}
+    if isinstance(schema, list):
+        return [without_logical_types(item) for item in schema]
+    return schema
+
+
+def schema_fingerprint(schema: Any) -> bytes:
+    """Return the 8 bytes that stand for a schema: CRC-64-AVRO of its canonical form, little endian."""
+    return bytes.fromhex(fingerprint(to_parsing_canonical_form(schema), "CRC-64-AVRO"))
+
+
+class Contract:
+    """One record type in all its published versions: written in the newest, read in any."""
+
+    def __init__(self, name: str) -> None:
+        versions = sorted(
+            (int(full.rpartition(".v")[2]), full) for full in schemas.names() if full.rpartition(".v")[0] == name
+        )
+        if not versions:
+            raise LookupError(f"no schema was ever published for {name}")
+        self.name = name
+        self._by_fingerprint: dict[bytes, Any] = {}
+        for _, full in versions:
+            plain = without_logical_types(schemas.read(full))
+            self.schema = fastavro.parse_schema(plain)
+            self.fingerprint = schema_fingerprint(plain)
+            self._by_fingerprint[self.fingerprint] = self.schema
+        self.header = MARKER + self.fingerprint
+
+    @property
+    def fingerprints(self) -> frozenset[bytes]:
+        """All that were ever published."""
+        return frozenset(self._by_fingerprint)
+
+    def encode(self, record: Record) -> bytes:
+        """Return the record as single-object bytes of the newest version."""
+        out = io.BytesIO()
+        out.write(self.header)
+        fastavro.schemaless_writer(out, self.schema, record)
+        return out.getvalue()
+
+    def decode(self, data: bytes) -> Record:
+        """Read single-object bytes of any published version; raises UnknownSchemaError or UndecodableError."""
+        if data[:2] != MARKER or len(data) < HEADER_BYTES:
+            raise UndecodableError("the value does not begin with C3 01 and a schema fingerprint")
+        writer = self._by_fingerprint.get(data[2:HEADER_BYTES])
+        if writer is None:
+            raise UnknownSchemaError(f"schema fingerprint {data[2:HEADER_BYTES].hex()} is none of {self.name}")
+        return self.decode_body(data, HEADER_BYTES, writer)
+
+    def decode_body(self, data: bytes, at: int, writer: Any) -> Record:
+        """Read the bare Avro body that begins at `at`, written with schema `writer`; raises UndecodableError."""
+        stream = io.BytesIO(data)
+        stream.seek(at)
+        again = io.BytesIO()
+        try:
+            record = fastavro.schemaless_reader(stream, writer, None)
+            rest = len(data) - stream.tell()
+            if not rest:
+                fastavro.schemaless_writer(again, writer, record)
+        except Exception as error:  # noqa: BLE001 - the C reader raises whatever the bytes provoke
+            raise UndecodableError(f"not a {self.name}: {type(error).__name__}") from None
+        if rest:
+            raise UndecodableError(f"{rest} bytes behind the {self.name}")
+        if again.getbuffer() != memoryview(data)[at:]:
+            raise UndecodableError(f"not the one way to write this {self.name}")
+        if writer is not self.schema:
+            again.seek(0)
+            record = fastavro.schemaless_reader(again, writer, self.schema)
+        assert isinstance(record, dict)
+        return record
+
+
+def fields_schema(contract: Contract, first: str, last: str) -> Any:
+    """Return a schema of the fields from `first` to `last`: a record's encoding is that of its fields, one by one."""
+    whole = without_logical_types(schemas.read(_newest(contract.name)))
+    names = [field["name"] for field in whole["fields"]]
+    chosen = whole["fields"][names.index(first) : names.index(last) + 1]
+    named: dict[str, Any] = {}
+    _collect_named(whole, named)
+    part = {"type": "record", "name": f"{contract.name}_{first}_{last}", "namespace": "charging.part", "fields": chosen}
+    return fastavro.parse_schema(_with_definitions(part, named, set()))
+
+
+def _newest(name: str) -> str:
+    return max(
+        (full for full in schemas.names() if full.rpartition(".v")[0] == name),
+        key=lambda full: int(full.rpartition(".v")[2]),
+    )
+
+
+def _collect_named(schema: Any, named: dict[str, Any]) -> None:
+    if isinstance(schema, dict):
+        if schema.get("type") in _NAMED:
+            named[schema["name"]] = schema
+        for value in schema.values():
+            _collect_named(value, named)
+    elif isinstance(schema, list):
+        for item in schema:
+            _collect_named(item, named)
+
+
+def _with_definitions(schema: Any, named: dict[str, Any], done: set[str]) -> Any:
+    """Put the definition where a name is used first: a part may use types that the whole defined before it."""
+    if isinstance(schema, str) and schema in named:
+        if schema in done:
+            return schema
+        return _with_definitions(named[schema], named, done)
+    if isinstance(schema, list):
+        return [_with_definitions(item, named, done) for item in schema]
+    if isinstance(schema, dict):
+        if schema.get("type") in _NAMED:
+            done.add(schema["name"])
+        return {k: _with_definitions(v, named, done) if k in _TYPE_KEYS else v for k, v in schema.items()}
+    return schema
+
+
+_NAMED: Final = ("record", "enum", "fixed")
+_TYPE_KEYS: Final = frozenset({"type", "items", "values", "fields"})
+
+USAGE_RECORD: Final = Contract("usage_record")
+ACCEPTED_USAGE: Final = Contract("accepted_usage")
+ACCOUNT_COMMAND: Final = Contract("account_command")
+AUDIT_EVENT: Final = Contract("audit_event")
+SUBSCRIBER_BINDING: Final = Contract("subscriber_binding")
+CATALOGUE_VERSION: Final = Contract("catalogue_version")
+ALERT: Final = Contract("alert")
+CONTRACTS: Final = {
+    c.name: c
+    for c in (
+        USAGE_RECORD,
+        ACCEPTED_USAGE,
+        ACCOUNT_COMMAND,
+        AUDIT_EVENT,
+        SUBSCRIBER_BINDING,
+        CATALOGUE_VERSION,
+        ALERT,
+    )
+}
+
+
+def write_part(schema: Any, record: Record) -> bytes:
+    """Return the bare encoding of some fields of a record, for splicing."""
+    out = io.BytesIO()
+    fastavro.schemaless_writer(out, schema, record)
+    return out.getvalue()

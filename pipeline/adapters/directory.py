@@ -1,0 +1,63 @@
+"""The subscriber directory: who had which identity when, folded from the rows of its topic."""
+
+from collections.abc import Sequence
+from typing import Final
+
+from pipeline.adapters.avro import SUBSCRIBER_BINDING
+
+KEY_SEPARATOR: Final = "|"
+_FOREVER: Final = 2**63 - 1
+
+
+class Directory:
+    """Identities in memory, for a million of them: about 0.3 KB each.
+
+    A row says all spans of one identity for one account and replaces what was said before; an empty value removes it.
+    So the same rows in the same order, from wherever one begins, give the same directory.
+    """
+
+    def __init__(self) -> None:
+        # flat triples (account, from, to) instead of objects, and one string an account: this is the memory of mediate
+        self._rows: dict[str, tuple[str | int, ...]] = {}
+        self._accounts: dict[str, str] = {}
+
+    def __len__(self) -> int:
+        """Return how many identities have an account at some time."""
+        return len(self._rows)
+
+    def apply(self, key: bytes | None, value: bytes | None) -> None:
+        """Take in one row of the topic; raises ValueError for one that charge cannot have written."""
+        if key is None:
+            raise ValueError("a row of the directory without a key")
+        if value is None:
+            identity, _, account = key.decode().partition(KEY_SEPARATOR)
+            self.bind(identity, account, [])
+            return
+        row = SUBSCRIBER_BINDING.decode(value)
+        identity, account = row["identity"], row["account"]
+        if key != f"{identity}{KEY_SEPARATOR}{account}".encode():
+            raise ValueError("a row of the directory whose key is not its identity and account")
+        self.bind(identity, account, [(span["from"], span["to"]) for span in row["spans"]])
+
+    def bind(self, identity: str, account: str, spans: Sequence[tuple[int, int | None]]) -> None:
+        """Say that the account had the identity during these spans (ms, end exclusive, None is open) and no others."""
+        account = self._accounts.setdefault(account, account)
+        old = self._rows.get(identity, ())
+        row = [item for at in range(0, len(old), 3) if old[at] != account for item in old[at : at + 3]]
+        for begin, end in spans:
+            row += (account, begin, _FOREVER if end is None else end)
+        if row:
+            self._rows[identity] = tuple(row)
+        else:
+            self._rows.pop(identity, None)
+
+    def accounts_at(self, identity: str, moment_ms: int) -> tuple[str, ...]:
+        """Return the accounts that had the identity at that moment: none, one, or (a fault of bookkeeping) more."""
+        row = self._rows.get(identity)
+        if row is None:
+            return ()
+        if len(row) == 3:
+            account, begin, end = row
+            return (account,) if begin <= moment_ms < end else ()  # type: ignore[operator,return-value] # a flat triple
+        found = (row[at] for at in range(0, len(row), 3) if row[at + 1] <= moment_ms < row[at + 2])  # type: ignore[operator]
+        return tuple(dict.fromkeys(found))  # type: ignore[arg-type]

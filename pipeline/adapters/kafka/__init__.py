@@ -1,0 +1,1 @@
+"""The broker: one file a purpose; `client` alone imports the library."""

@@ -1,0 +1,232 @@
+"""Kafka clients, configured so that no default of the library can lose or repeat anything unseen.
+
+The only importer of confluent-kafka. What is set against its defaults, and why: `auto.offset.reset=error` (the default
+skips to the end and loses use), `enable.auto.commit` and `enable.auto.offset.store` off (an offset is committed when
+the work is done, not when it was fetched), idempotence on, `check.crcs` on, partitions computed by ourselves (its
+default is not the one of Java's client).
+"""
+
+from collections.abc import Sequence
+from typing import Any, Final, NamedTuple
+
+from confluent_kafka import (
+    OFFSET_END,
+    TIMESTAMP_LOG_APPEND_TIME,
+    Consumer,
+    ConsumerGroupTopicPartitions,
+    IsolationLevel,
+    KafkaError,
+    KafkaException,
+    Message,
+    Producer,
+    TopicCollection,
+    TopicPartition,
+    Uuid,
+)
+from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec
+
+from pipeline.settings import Settings
+
+__all__ = [
+    "END_OF_PARTITION",
+    "OFFSET_END",
+    "TIMESTAMP_LOG_APPEND_TIME",
+    "AdminClient",
+    "BrokerError",
+    "Consumer",
+    "ConsumerGroupTopicPartitions",
+    "Fetched",
+    "IsolationLevel",
+    "KafkaError",
+    "KafkaException",
+    "Message",
+    "NewTopic",
+    "OffsetSpec",
+    "Producer",
+    "TopicCollection",
+    "TopicPartition",
+    "Uuid",
+    "admin",
+    "assigned_consumer",
+    "connection",
+    "end_offsets",
+    "fetched",
+    "first_offsets",
+    "group_consumer",
+    "producer",
+    "transactional_producer",
+]
+
+END_OF_PARTITION: Final = KafkaError._PARTITION_EOF  # noqa: SLF001 - the library's public name for it
+
+
+class BrokerError(RuntimeError):
+    """The broker did not do what was asked; the message says what was tried."""
+
+
+class Fetched(NamedTuple):
+    """One record as it was read. `timestamp_ms` is the broker's own where the topic says LogAppendTime."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp_ms: int
+    key: bytes | None
+    value: bytes | None
+    headers: tuple[tuple[str, bytes | None], ...]
+
+
+def connection(settings: Settings) -> dict[str, Any]:
+    """Return what every client needs to reach the broker; raises BrokerError where no broker is configured."""
+    kafka = settings.kafka
+    if not kafka.bootstrap_servers:
+        raise BrokerError("no broker: set CHARGELINE_KAFKA__BOOTSTRAP_SERVERS, or start one with `chargeline up`")
+    config: dict[str, Any] = {
+        "bootstrap.servers": kafka.bootstrap_servers,
+        "security.protocol": kafka.security_protocol,
+        "socket.keepalive.enable": True,
+        "reconnect.backoff.max.ms": 1_000,
+        "log_level": 3,
+    }
+    if kafka.sasl_mechanism:
+        config["sasl.mechanism"] = kafka.sasl_mechanism
+        config["sasl.username"] = kafka.sasl_username
+        if kafka.sasl_password_file is not None:
+            config["sasl.password"] = kafka.sasl_password_file.read_text().strip()
+    if kafka.ssl_ca_file is not None:
+        config["ssl.ca.location"] = str(kafka.ssl_ca_file)
+    return config
+
+
+def admin(settings: Settings) -> AdminClient:
+    """Return an admin client."""
+    return AdminClient(connection(settings))
+
+
+def producer(settings: Settings, **extra: Any) -> Producer:
+    """Return an idempotent producer whose delivery errors reach the caller's callback, never retried blindly."""
+    return Producer(
+        {
+            **connection(settings),
+            "enable.idempotence": True,
+            "acks": "all",
+            "compression.type": "lz4",
+            "linger.ms": 5,
+            "batch.size": 1_000_000,
+            "queue.buffering.max.messages": 500_000,
+            **extra,
+        }
+    )
+
+
+def transactional_producer(settings: Settings, transactional_id: str) -> Producer:
+    """Return a producer of transactions; call `init_transactions` before anything else: it fences the one before."""
+    return Producer(
+        {
+            **connection(settings),
+            "transactional.id": transactional_id,
+            "transaction.timeout.ms": settings.charge.transaction_timeout_ms,
+            "compression.type": "lz4",
+            "linger.ms": 2,
+            "batch.size": 1_000_000,
+            "message.max.bytes": 4 * 1024 * 1024,
+            "retry.backoff.ms": 5,
+        }
+    )
+
+
+def assigned_consumer(settings: Settings, *, committed_only: bool = True, **extra: Any) -> Consumer:
+    """Return a consumer to be assigned partitions at given offsets: it belongs to no group and commits nothing.
+
+    End of partition comes as a message whose error is END_OF_PARTITION; an offset out of range is an error.
+    """
+    return Consumer(
+        {
+            **connection(settings),
+            "group.id": "chargeline-assigned",
+            "enable.auto.commit": False,
+            "enable.auto.offset.store": False,
+            "auto.offset.reset": "error",
+            "isolation.level": "read_committed" if committed_only else "read_uncommitted",
+            "enable.partition.eof": True,
+            "check.crcs": True,
+            "fetch.wait.max.ms": 10,
+            "fetch.error.backoff.ms": 50,
+            "queued.max.messages.kbytes": settings.charge.queued_kbytes,
+            **extra,
+        }
+    )
+
+
+def group_consumer(settings: Settings, group: str, **extra: Any) -> Consumer:
+    """Return a member of a consumer group (classic protocol) that commits only what it is told to."""
+    return Consumer(
+        {
+            **connection(settings),
+            "group.id": group,
+            "group.protocol": "classic",
+            "enable.auto.commit": False,
+            "enable.auto.offset.store": False,
+            "auto.offset.reset": "earliest",
+            "isolation.level": "read_committed",
+            "session.timeout.ms": settings.charge.session_timeout_ms,
+            "heartbeat.interval.ms": max(settings.charge.session_timeout_ms // 6, 100),
+            "check.crcs": True,
+            **extra,
+        }
+    )
+
+
+def fetched(message: Message) -> Fetched:
+    """Return a message's content; raises KafkaException where the message is an error."""
+    error = message.error()
+    if error is not None:
+        raise KafkaException(error)
+    return Fetched(
+        message.topic(),
+        message.partition(),
+        message.offset(),
+        message.timestamp()[1],
+        message.key(),
+        message.value(),
+        tuple(message.headers() or ()),
+    )
+
+
+def end_offsets(
+    settings: Settings,
+    partitions: Sequence[tuple[str, int]],
+    *,
+    committed_only: bool,
+    client: AdminClient | None = None,
+) -> dict[tuple[str, int], int]:
+    """Return the next offset of each partition: of all records, or of those no open transaction holds back."""
+    return _offsets(settings, partitions, OffsetSpec.latest(), committed_only=committed_only, client=client)
+
+
+def first_offsets(
+    settings: Settings, partitions: Sequence[tuple[str, int]], *, client: AdminClient | None = None
+) -> dict[tuple[str, int], int]:
+    """Return the oldest offset still kept of each partition."""
+    return _offsets(settings, partitions, OffsetSpec.earliest(), committed_only=False, client=client)
+
+
+def _offsets(
+    settings: Settings,
+    partitions: Sequence[tuple[str, int]],
+    spec: OffsetSpec,
+    *,
+    committed_only: bool,
+    client: AdminClient | None,
+) -> dict[tuple[str, int], int]:
+    if not partitions:
+        return {}
+    isolation = IsolationLevel.READ_COMMITTED if committed_only else IsolationLevel.READ_UNCOMMITTED
+    timeout_s = settings.kafka.request_timeout_ms / 1000
+    asked = client or admin(settings)  # kept until the answers are in: a client that is gone answers nothing
+    futures = asked.list_offsets(
+        {TopicPartition(topic, partition): spec for topic, partition in partitions},
+        isolation_level=isolation,
+        request_timeout=timeout_s,
+    )
+    return {(tp.topic, tp.partition): future.result(timeout_s + 5).offset for tp, future in futures.items()}

@@ -1,0 +1,86 @@
+"""Reading a partition from an offset to its end, and knowing that the end was reached."""
+
+import time
+from collections.abc import Iterator
+from types import TracebackType
+from typing import Self
+
+from pipeline.adapters.kafka.client import (
+    END_OF_PARTITION,
+    BrokerError,
+    Fetched,
+    KafkaException,
+    TopicPartition,
+    admin,
+    assigned_consumer,
+    end_offsets,
+    fetched,
+    first_offsets,
+)
+from pipeline.settings import Settings
+
+
+class FollowingReader:
+    """Follows some partitions from given offsets: `poll` what is there, or `read_to_end` of what is there now.
+
+    Committed records only. One instance belongs to one thread; close it, or use it as a context.
+    """
+
+    def __init__(self, settings: Settings, start: dict[tuple[str, int], int]) -> None:
+        self._settings = settings
+        self._admin = admin(settings)
+        self._consumer = assigned_consumer(settings)
+        self.positions: dict[tuple[str, int], int] = {}
+        self.seek(start)
+
+    @classmethod
+    def from_beginning(cls, settings: Settings, partitions: list[tuple[str, int]]) -> Self:
+        """Follow from the oldest record kept."""
+        return cls(settings, first_offsets(settings, partitions))
+
+    def seek(self, start: dict[tuple[str, int], int]) -> None:
+        """Go on from other offsets; what was fetched and not yet read is dropped."""
+        self.positions = dict(start)
+        self._consumer.assign([TopicPartition(topic, partition, at) for (topic, partition), at in start.items()])
+
+    def poll(self, records_max: int, timeout_s: float) -> list[Fetched]:
+        """Return up to `records_max` records that came within the time; raises KafkaException on an error."""
+        records = []
+        for message in self._consumer.consume(records_max, timeout_s):
+            error = message.error()
+            key = (message.topic(), message.partition())
+            if error is not None:
+                if error.code() != END_OF_PARTITION:
+                    raise KafkaException(error)
+                # the end lies behind markers and aborted records, which are positions without a record
+                self.positions[key] = max(self.positions[key], message.offset())
+                continue
+            self.positions[key] = message.offset() + 1
+            records.append(fetched(message))
+        return records
+
+    def read_to_end(self, timeout_s: float) -> Iterator[Fetched]:
+        """Yield everything up to the end as it stands now, waiting for transactions still open before it.
+
+        The end asked for is that of *all* records: a committed-only end would hide what an open transaction is about
+        to commit. Raises BrokerError when the end was not reached in time: an unread end is never an empty topic.
+        """
+        deadline = time.monotonic() + timeout_s
+        ends = end_offsets(self._settings, list(self.positions), committed_only=False, client=self._admin)
+        while any(self.positions[key] < end for key, end in ends.items()):
+            yield from self.poll(2_000, 0.05)
+            if time.monotonic() > deadline:
+                behind = {key: (self.positions[key], end) for key, end in ends.items() if self.positions[key] < end}
+                raise BrokerError(f"end not reached within {timeout_s:g} s: (position, end) is {behind}")
+
+    def close(self) -> None:
+        """Leave the broker."""
+        self._consumer.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

@@ -1,0 +1,215 @@
+"""The view in Redis or Valkey. The only importer of redis.
+
+The library retries a command up to ten times by itself, and a write that timed out may have happened: so retries are
+off, a time-out means *unknown*, and unknown means take over again.
+"""
+
+import socket
+from collections.abc import Iterator
+from importlib.resources import files
+from typing import Any, Final
+
+import redis
+from redis.backoff import NoBackoff
+from redis.exceptions import NoScriptError, RedisError, ResponseError
+from redis.retry import Retry
+
+from pipeline.adapters.store import Loaded, Need, OutOfStepError, ViewUnavailableError, keys
+from pipeline.domain.ledger import Writes
+from pipeline.settings import Settings
+
+_VALUES_MAX: Final = 1_000
+_SCAN_COUNT: Final = 1_000
+
+
+def connect(settings: Settings) -> "redis.Redis":
+    """Return a client that never retries; raises ViewUnavailableError where no Redis is configured."""
+    if not settings.redis.url:
+        raise ViewUnavailableError("no Redis: set CHARGELINE_REDIS__URL, or start one with `chargeline up`")
+    password = None
+    if settings.redis.password_file is not None:
+        password = settings.redis.password_file.read_text().strip()
+    options: dict[str, Any] = {} if password is None else {"password": password}
+    return redis.Redis.from_url(
+        settings.redis.url,
+        retry=Retry(NoBackoff(), 0),
+        retry_on_error=[],
+        socket_timeout=settings.redis.socket_timeout_s,
+        socket_connect_timeout=settings.redis.socket_timeout_s,
+        socket_keepalive=True,
+        client_name=f"chargeline-{socket.gethostname()[:40]}",
+        **options,
+    )
+
+
+class RedisStore:
+    """Keeps the promises of `Store` in Redis; one instance a thread."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._redis: Any = connect(settings)
+        scripts = files(__package__).joinpath("lua")
+        self._load = _Script(scripts.joinpath("load.lua").read_text("utf-8"))
+        self._apply = _Script(scripts.joinpath("apply.lua").read_text("utf-8"))
+
+    def check(self) -> None:
+        """Refuse a server that may evict balances; raises ViewUnavailableError."""
+        policy = self._call("CONFIG", "GET", "maxmemory-policy")
+        if isinstance(policy, dict):
+            policy = [item for pair in policy.items() for item in pair]
+        if policy and policy[-1] not in (b"noeviction", "noeviction"):
+            raise ViewUnavailableError(
+                f"maxmemory-policy is {_text(policy[-1])}: a server that evicts keys loses balances; set noeviction"
+            )
+
+    def head(self, partition: int) -> dict[str, str]:
+        """See Store."""
+        return _fields(self._call("HGETALL", keys.ledger(partition)))
+
+    def account(self, partition: int, account: str) -> dict[str, str]:
+        """See Store."""
+        return _fields(self._call("HGETALL", keys.account(partition, account)))
+
+    def load(self, partition: int, seq: int, need: Need) -> Loaded:
+        """See Store."""
+        names = [keys.ledger(partition)]
+        names += [keys.account(partition, name) for name in need.accounts]
+        names += [keys.session(partition, key) for key in need.sessions]
+        names += [keys.kept(partition, name) for name, _ in need.kept]
+        arguments: list[str | int] = [seq, len(need.accounts), len(need.sessions), len(need.kept)]
+        arguments += [field for _, field in need.kept]
+        for day, bucket, record, content in need.seen:
+            names.append(keys.seen(partition, day, bucket))
+            arguments += (record, content)
+        reply = self._run(self._load, names, arguments)
+        sessions_at = len(need.accounts)
+        kept_at = sessions_at + len(need.sessions)
+        seen_at = kept_at + len(need.kept)
+        return Loaded(
+            {name: _fields(found) for name, found in zip(need.accounts, reply, strict=False) if found},
+            {
+                asked: _text(found)
+                for asked, found in zip(need.kept, reply[kept_at:seen_at], strict=True)
+                if found is not None
+            },
+            {key: _fields(found) for key, found in zip(need.sessions, reply[sessions_at:kept_at], strict=True)},
+            {asked: (found[0] == 1, found[1] == 1) for asked, found in zip(need.seen, reply[seen_at:], strict=True)},
+        )
+
+    def apply(self, partition: int, previous_hash: str, writes: Writes) -> None:
+        """See Store."""
+        names = [keys.ledger(partition)]
+        arguments: list[str | int] = [writes.first_seq, writes.last_seq, previous_hash, len(writes.head)]
+        for field, value in writes.head.items():
+            arguments += (field, value)
+        for key, expiry, changes in _hashes(partition, writes):
+            _put_hash(names, arguments, key, expiry, changes)
+        for (day, bucket), (expires_day, numbers) in writes.seen.items():
+            for at in range(0, len(numbers), _VALUES_MAX):
+                part = numbers[at : at + _VALUES_MAX]
+                names.append(keys.seen(partition, day, bucket))
+                arguments += ("add", keys.expiry_s(expires_day), len(part))
+                arguments += part
+        self._run(self._apply, names, arguments)
+
+    def wipe(self, partition: int) -> None:
+        """See Store."""
+        self._call("DEL", keys.ledger(partition))
+        for name in self.keys_of(partition):
+            self._call("UNLINK", name)
+
+    def attempt(self, partition: int, at: str) -> int:
+        """See Store."""
+        key = keys.attempts(partition)
+        try:
+            with self._redis.pipeline(transaction=True) as pipe:
+                pipe.hget(key, "at")
+                pipe.hset(key, "at", at)
+                pipe.hincrby(key, "count", 1)
+                before, _, count = pipe.execute()
+                if before is not None and _text(before) == at:
+                    return int(count)
+                self._redis.hset(key, "count", 1)
+        except RedisError as error:
+            raise _unavailable(error) from None
+        return 1
+
+    def attempts_ended(self, partition: int) -> None:
+        """See Store."""
+        self._call("DEL", keys.attempts(partition))
+
+    def keys_of(self, partition: int) -> Iterator[str]:
+        """Yield every key of the partition, in no order; keys written meanwhile may be missed."""
+        try:
+            for name in self._redis.scan_iter(match=f"*:{{{partition}}}*", count=_SCAN_COUNT):
+                yield _text(name)
+        except RedisError as error:
+            raise _unavailable(error) from None
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._redis.close()
+
+    def _call(self, *command: str | int) -> Any:
+        try:
+            return self._redis.execute_command(*command)
+        except RedisError as error:
+            raise _unavailable(error) from None
+
+    def _run(self, script: "_Script", names: list[str], arguments: list[str | int]) -> Any:
+        try:
+            if script.sha is None:
+                script.sha = self._redis.script_load(script.source)
+            try:
+                return self._redis.execute_command("EVALSHA", script.sha, len(names), *names, *arguments)
+            except NoScriptError:  # nothing ran: a server that restarted has forgotten its scripts
+                script.sha = self._redis.script_load(script.source)
+                return self._redis.execute_command("EVALSHA", script.sha, len(names), *names, *arguments)
+        except ResponseError as error:
+            if str(error).startswith("OUTOFSTEP"):
+                raise OutOfStepError(f"the view stands at seq {str(error).split()[1]}") from None
+            raise _unavailable(error) from None
+        except RedisError as error:
+            raise _unavailable(error) from None
+
+
+class _Script:
+    def __init__(self, source: str) -> None:
+        self.source = source
+        self.sha: str | None = None
+
+
+def _hashes(partition: int, writes: Writes) -> Iterator[tuple[str, int, dict[str, str | None]]]:
+    for name, changes in writes.accounts.items():
+        yield keys.account(partition, name), 0, changes
+    for name, added in writes.kept.items():
+        yield keys.kept(partition, name), 0, dict(added)
+    for key, (expires_day, changes) in writes.sessions.items():
+        yield keys.session(partition, key), keys.expiry_s(expires_day), changes
+
+
+def _put_hash(
+    names: list[str], arguments: list[str | int], key: str, expiry: int, changes: dict[str, str | None]
+) -> None:
+    pairs = [item for field, value in changes.items() if value is not None for item in (field, value)]
+    gone = [field for field, value in changes.items() if value is None]
+    for what, values in (("set", pairs), ("del", gone)):
+        for at in range(0, len(values), _VALUES_MAX):
+            part = values[at : at + _VALUES_MAX]
+            names.append(key)
+            arguments += (what, expiry, len(part))
+            arguments += part
+
+
+def _unavailable(error: Exception) -> ViewUnavailableError:
+    return ViewUnavailableError(f"Redis: {type(error).__name__}: {str(error)[:200]}")
+
+
+def _text(value: Any) -> str:
+    return value.decode() if isinstance(value, bytes) else str(value)
+
+
+def _fields(reply: Any) -> dict[str, str]:
+    if isinstance(reply, dict):
+        return {_text(k): _text(v) for k, v in reply.items()}
+    items = [item.decode() for item in reply]
+    return dict(zip(items[::2], items[1::2], strict=True))

@@ -1,0 +1,51 @@
+"""Bytes of a probe to a usage record, or why they are none."""
+
+from collections.abc import Iterable
+from operator import itemgetter
+from typing import Final
+
+from pipeline.adapters.avro import MARKER, USAGE_RECORD, UndecodableError, UnknownSchemaError
+from pipeline.adapters.registry import Registry
+from pipeline.domain.outcome import Refusal
+from pipeline.domain.usage import RECORD_FIELDS, UsageRecord
+
+REGISTRY_MARKER: Final = b"\0"
+REGISTRY_HEADER_BYTES: Final = 5
+_in_order = itemgetter(*RECORD_FIELDS)
+
+
+class UsageDecoder:
+    """Reads single-object encoding, and where a registry is given its framing (00, 4-byte number) as well."""
+
+    def __init__(self, registry: Registry | None = None) -> None:
+        self._registry = registry
+
+    def prepare(self, values: Iterable[bytes | None]) -> None:
+        """Fetch the schemas that these values name; raises RegistryUnreachableError, and is then to be repeated."""
+        if self._registry is not None:
+            self._registry.fetch({_schema_id(value) for value in values if value is not None and _is_framed(value)})
+
+    def decode(self, value: bytes | None) -> UsageRecord | Refusal:
+        """Return the record, or `undecodable` or `unknown_schema`. Framed values must have been prepared."""
+        if value is None:
+            return Refusal("undecodable", {"problem": "no value"})
+        if self._registry is not None and _is_framed(value):
+            fingerprint = self._registry.fingerprint(_schema_id(value))
+            if fingerprint is None:
+                return Refusal("unknown_schema", {"schema_id": _schema_id(value)})
+            value = MARKER + fingerprint + value[REGISTRY_HEADER_BYTES:]
+        try:
+            record = USAGE_RECORD.decode(value)
+        except UndecodableError as error:
+            return Refusal("undecodable", {"problem": str(error)})
+        except UnknownSchemaError as error:
+            return Refusal("unknown_schema", {"problem": str(error)})
+        return UsageRecord._make(_in_order(record))
+
+
+def _is_framed(value: bytes) -> bool:
+    return value.startswith(REGISTRY_MARKER) and len(value) >= REGISTRY_HEADER_BYTES
+
+
+def _schema_id(value: bytes) -> int:
+    return int.from_bytes(value[1:REGISTRY_HEADER_BYTES], "big")

@@ -1,0 +1,23 @@
+"""charge: the only process that moves money. Rates, tells repeats, updates balances, writes the ledger."""
+
+import threading
+
+from pipeline.adapters.health import serve
+from pipeline.adapters.metrics import Metrics
+from pipeline.charge.recovery import accept_loss, rebuild
+from pipeline.charge.worker import Worker
+from pipeline.settings import Settings
+
+__all__ = ["accept_loss", "rebuild", "run"]
+
+
+def run(settings: Settings, stop: threading.Event) -> int:
+    """Charge until `stop` is set, then hand over cleanly; returns the process's exit code."""
+    metrics = Metrics("charge")
+    worker = Worker(settings, metrics)
+    server = serve(settings.http.host, settings.http.charge_port, worker.checks, metrics)
+    try:
+        worker.run(stop, server.drain)
+    finally:
+        server.close()
+    return 0

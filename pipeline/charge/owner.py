@@ -1,0 +1,274 @@
+"""The owner of one ledger partition: take over, then batch after batch; any error is a take-over again.
+
+| crash or fault | what happens next |
+|---|---|
+| before the ledger transaction commits | nothing happened; the batch runs again from the ledger's own position |
+| commit outcome unknown | the producer is thrown away; the take-over reads the tail: it is there or it is not |
+| after the commit, before the view | the next take-over, here or elsewhere, replays the ledger's tail into the view |
+| the view's reply lost, its script stopped half way | absolute values behind a gate on `seq`: a repeat is harmless |
+| the view lost its tail, was wiped, or is an old copy | `seq` is behind, or `hash` is another: replay, or rebuild |
+| the ledger is behind the view, an input was re-created or lost records | the partition halts, loudly |
+| this owner wakes after another took over | its producer is fenced, and the view's gate stands at another `seq` |
+| a record ends the process | after two deaths here the batch is one record; after a third that record is set aside |
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from pipeline.adapters.avro import ACCOUNT_COMMAND, SUBSCRIBER_BINDING, UndecodableError, UnknownSchemaError
+from pipeline.adapters.ledger_codec import StoredEvent, accepted_usage_of, encode_event
+from pipeline.adapters.partition import LedgerHaltedError, PartitionEdge, Raw
+from pipeline.adapters.store import Need, Store
+from pipeline.domain import commands
+from pipeline.domain.account import Account
+from pipeline.domain.batch import (
+    Binding,
+    CommandInput,
+    Decided,
+    Head,
+    Input,
+    Prepared,
+    State,
+    UsageInput,
+    named_event,
+    needed,
+    prepare,
+)
+from pipeline.domain.catalogue import Catalogues
+from pipeline.domain.charging import Batch
+from pipeline.domain.ledger import LAYOUT, Event, Position, Positions, fold
+from pipeline.settings import ChargeSettings
+from pipeline.topics import partition_of
+
+APPLY_EVENTS_MAX = 2_000
+DEATHS_BEFORE_SINGLE = 2
+DEATHS_BEFORE_QUARANTINE = 3
+
+
+class Owner:
+    """Owns one partition for as long as one edge lives: `take_over`, then `step` until it raises or is let go."""
+
+    def __init__(
+        self, partition: int, partitions: int, edge: PartitionEdge, store: Store, settings: ChargeSettings
+    ) -> None:
+        self.partition = partition
+        self._partitions = partitions
+        self._edge = edge
+        self._store = store
+        self._settings = settings
+        self._hash = b""
+        self._carried: list[Raw] = []
+        self._partition_of: dict[str, int] = {}
+        self.head: Head | None = None
+        self.replayed = 0
+        """events written into the view by the take-over"""
+
+    def take_over(self) -> None:
+        """Fence, read the tail, bring the view to it, open the inputs. Raises LedgerHaltedError, or whatever failed."""
+        partition = self.partition
+        view = self._store.head(partition)  # it must answer before anyone is fenced
+        self._edge.fence()
+        last = self._edge.last()
+        self._hash = self._edge.genesis() if last is None else last.hash
+        self._check_view(view, last)
+        self._replay(view, last)
+        head = self._head(last)
+        self._edge.open_inputs(head.positions.usage.offset, head.positions.command.offset)
+        self.head = head
+        if last is not None and head.late_window_days != self._settings.late_window_days:
+            self._change_late_window(head)
+
+    def step(self) -> int:
+        """Do one batch: fetch, decide, write. Returns how many records it answered (0: nothing came)."""
+        head = self.head
+        assert head is not None, "take over first"
+        raw = self._carried or self._edge.fetch(self._settings.batch_records)
+        self._carried = []
+        if not raw:
+            return 0
+        at = f"{head.positions.usage.offset}:{head.positions.command.offset}"
+        deaths = self._store.attempt(self.partition, at) - 1
+        if deaths >= DEATHS_BEFORE_SINGLE:
+            raw, self._carried = raw[:1], raw[1:]
+        inputs = [_read(record, quarantined=deaths >= DEATHS_BEFORE_QUARANTINE) for record in raw]
+        catalogues, catalogue_offset = self._edge.catalogues()
+        prepared = prepare(inputs, self._named_events(inputs))
+        state = self._load(head, prepared)
+        catalogue = Position(head.positions.catalogue.topic_id, catalogue_offset)
+        batch = Batch(
+            head._replace(positions=head.positions._replace(catalogue=catalogue)),
+            state,
+            catalogues,
+            self._partition_of,
+            late=True,
+        )
+        decided = [batch.decide(item) for item in prepared]
+        self._write(decided)
+        self.head = batch.head
+        self._store.attempts_ended(self.partition)
+        return len(decided)
+
+    def failed(self) -> None:
+        """Say that the batch in hand failed without ending the process, so its deaths are not counted up."""
+        self._store.attempts_ended(self.partition)
+
+    # --- take-over ---
+
+    def _check_view(self, view: Mapping[str, str], last: StoredEvent | None) -> None:
+        ledger_seq = 0 if last is None else last.event.seq
+        view_seq = int(view.get("seq", "0"))
+        if view.get("layout", LAYOUT) == LAYOUT and view_seq > ledger_seq:
+            raise LedgerHaltedError(
+                f"ledger partition {self.partition} ends at event {ledger_seq}, but the view has seen {view_seq}: "
+                f"events {ledger_seq + 1} to {view_seq} are gone from the ledger"
+            )
+
+    def _replay(self, view: Mapping[str, str], last: StoredEvent | None) -> None:
+        """Bring the view to the ledger's last event; wipe it first where it is not of this ledger."""
+        if last is None:
+            return
+        seq = int(view.get("seq", "0"))
+        wrong_layout = bool(view) and view.get("layout") != LAYOUT
+        if seq == last.event.seq and view.get("hash") == last.hash.hex() and not wrong_layout:
+            return
+        events: Iterator[StoredEvent] = iter(())
+        previous = self._edge.genesis()
+        if seq and not wrong_layout:
+            # the event at seq comes first: its hash tells whether the view is of this ledger
+            events = self._edge.events_after(seq - 1)
+            known = next(events, None)
+            if known is None or known.hash.hex() != view.get("hash"):
+                wrong_layout = True
+            else:
+                previous = known.hash
+        if wrong_layout or not seq:
+            self._store.wipe(self.partition)
+            events, previous = self._edge.events_after(0), self._edge.genesis()
+        chunk: list[StoredEvent] = []
+        for stored in events:
+            chunk.append(stored)
+            if len(chunk) == APPLY_EVENTS_MAX:
+                previous = replay_chunk(self._store, self.partition, previous, chunk)
+                self.replayed += len(chunk)
+                chunk = []
+        if chunk:
+            replay_chunk(self._store, self.partition, previous, chunk)
+            self.replayed += len(chunk)
+
+    def _head(self, last: StoredEvent | None) -> Head:
+        found = self._edge.inputs()
+        if last is None:
+            positions = Positions(
+                Position(found.usage_topic_id, found.usage_first),
+                Position(found.command_topic_id, found.command_first),
+                Position(found.catalogue_topic_id, 0),
+            )
+            return Head(self.partition, 0, 0, self._settings.late_window_days, 1, positions)
+        event = last.event
+        for name, position, topic_id, first, end in (
+            ("usage", event.positions.usage, found.usage_topic_id, found.usage_first, found.usage_end),
+            ("command", event.positions.command, found.command_topic_id, found.command_first, found.command_end),
+        ):
+            where = f"ledger partition {self.partition}, its {name} input"
+            if position.topic_id != topic_id:
+                raise LedgerHaltedError(f"{where}: the topic was re-created; offsets mean something else now")
+            if position.offset < first:
+                raise LedgerHaltedError(
+                    f"{where}: offsets {position.offset} to {first - 1} were never charged and are gone"
+                )
+            if position.offset > end:
+                raise LedgerHaltedError(f"{where}: it ends at {end}, but {position.offset - 1} was charged")
+        return Head(self.partition, event.seq, event.clock, event.late_window_days, event.epoch + 1, event.positions)
+
+    def _change_late_window(self, head: Head) -> None:
+        """Write into the ledger that another late window holds from here on: a replay must decide the same."""
+        before, after = head.late_window_days, self._settings.late_window_days
+        batch = Batch(
+            head._replace(late_window_days=after), State({}, {}, {}, set(), set()), Catalogues(()), {}, late=True
+        )
+        decided = batch.seal("settings_changed", {"late_window_days": {"before": before, "after": after}})
+        self._write([decided])
+        self.head = batch.head
+
+    # --- a batch ---
+
+    def _named_events(self, inputs: Sequence[Input]) -> dict[str, Event]:
+        named: dict[str, Event] = {}
+        for item in inputs:
+            if not isinstance(item, CommandInput) or item.command is None:
+                continue
+            name = named_event(item.command)
+            place = None if name is None else commands.parse_event_id(name)
+            if name is None or place is None or place[0] != self.partition or name in named:
+                continue
+            stored = self._edge.event(place[1])
+            if stored is not None:
+                named[name] = stored.event
+        return named
+
+    def _load(self, head: Head, prepared: Sequence[Prepared]) -> State:
+        wanted = needed(prepared)
+        for account in wanted.accounts:
+            if account not in self._partition_of:
+                self._partition_of[account] = partition_of(account, self._partitions)
+        loaded = self._store.load(self.partition, head.seq, Need(*wanted))
+        return State(
+            {name: Account(name, fields) for name, fields in loaded.accounts.items()},
+            loaded.kept,
+            loaded.sessions,
+            {(day, bucket, record) for (day, bucket, record, _), found in loaded.seen.items() if found[0]},
+            {(day, bucket, content) for (day, bucket, _, content), found in loaded.seen.items() if found[1]},
+        )
+
+    def _write(self, decided: Sequence[Decided]) -> None:
+        """Write the ledger, then the view. Only here does anything become true."""
+        previous = before = self._hash
+        values: list[tuple[str, bytes]] = []
+        events: list[tuple[Event, bytes]] = []
+        bindings: list[tuple[str, bytes]] = []
+        for item in decided:
+            value, event_hash = encode_event(item.event, item.usage_body, previous)
+            values.append((item.event.account, value))
+            events.append((item.event, event_hash))
+            previous = event_hash
+            bindings += [binding_row(binding) for binding in item.bindings]
+        self._edge.commit(values, bindings)
+        self._hash = previous
+        self._store.apply(self.partition, before.hex(), fold(events))
+
+
+def replay_chunk(store: Store, partition: int, previous: bytes, chunk: Sequence[StoredEvent]) -> bytes:
+    """Apply stored events to the view, their chain checked; returns the hash of the last one."""
+    first_previous = previous
+    for stored in chunk:
+        if stored.previous_hash != previous:
+            raise LedgerHaltedError(f"ledger partition {partition}: the chain is broken at event {stored.event.seq}")
+        previous = stored.hash
+    store.apply(partition, first_previous.hex(), fold((stored.event, stored.hash) for stored in chunk))
+    return previous
+
+
+def binding_row(binding: Binding) -> tuple[str, bytes]:
+    """Return key and value of a directory row."""
+    spans = [{"from": begin, "to": end} for begin, end in binding.spans]
+    value = SUBSCRIBER_BINDING.encode({"identity": binding.identity, "account": binding.account, "spans": spans})
+    return f"{binding.identity}|{binding.account}", value
+
+
+def _read(record: Raw, *, quarantined: bool) -> Input:
+    if record.is_command:
+        if quarantined:
+            return CommandInput(record.offset, None, record.value, "quarantined", record.timestamp_ms)
+        if len(record.value) > commands.COMMAND_BYTES_MAX:
+            return CommandInput(record.offset, None, record.value, "larger than 64 KiB", record.timestamp_ms)
+        try:
+            command = ACCOUNT_COMMAND.decode(record.value)
+        except (UndecodableError, UnknownSchemaError) as error:
+            return CommandInput(record.offset, None, record.value, str(error), record.timestamp_ms)
+        return CommandInput(record.offset, command, record.value, None, record.timestamp_ms)
+    if quarantined:
+        return UsageInput(record.offset, None, None, record.value, "ended the process three times", quarantined=True)
+    try:
+        usage, body = accepted_usage_of(record.value)
+    except (UndecodableError, UnknownSchemaError) as error:
+        return UsageInput(record.offset, None, None, record.value, str(error))
+    return UsageInput(record.offset, usage, body, record.value, None)

@@ -1,0 +1,401 @@
+"""Charging: a batch of inputs and the state it needs become ledger events, in order, by pure rules.
+
+Every input ends in exactly one event. What repeats, comes late or clashes is answered, never dropped, and never
+charged twice; use that has happened is always charged, whatever the balance. Nothing here reads a clock: the
+partition's clock is the greatest `received_at` of its records so far.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Final
+
+from pipeline.domain import commands
+from pipeline.domain.account import Account
+from pipeline.domain.allowances import stale_fields
+from pipeline.domain.batch import CommandInput, Decided, Head, Prepared, State, UsageInput, binding_of
+from pipeline.domain.catalogue import Catalogues
+from pipeline.domain.commands import Command, Done, Setting
+from pipeline.domain.ledger import NO_EFFECTS, Effects, Event, Position, SeenEffect, SessionEffect
+from pipeline.domain.limits import limit_changes, spend_changes
+from pipeline.domain.money import AMOUNT_MICROS_MAX
+from pipeline.domain.outcome import ACCOUNT_CHANGED, CHARGED, DUPLICATE, REJECTED, REVIEW, SEAL, Refusal
+from pipeline.domain.rating import Rated, rate
+from pipeline.domain.usage import DAY_MS, AcceptedUsage, digest, identities
+
+UNDECODABLE_BYTES_KEPT: Final = 1024
+REVIEW_REASONS: Final = frozenset({"late", "conflicting_copy", "too_large", "fault", "quarantined"})
+"""What a person decides on; every other refusal is REJECTED, and decided anew when the record is sent again."""
+
+
+class Batch:
+    """Decides the inputs of one batch one after the other; its `head` is that of the ledger after the last one."""
+
+    def __init__(
+        self, head: Head, state: State, catalogues: Catalogues, partition_of_account: Mapping[str, int], *, late: bool
+    ) -> None:
+        self.head = head
+        self._state = state
+        self._catalogues = catalogues
+        self._partition_of = partition_of_account
+        self._late = late
+        """whether the late rule applies: not when records are rated offline"""
+
+    def decide(self, item: Prepared) -> Decided:
+        """Return the one event that answers this input; the state and head move on by it."""
+        source = item.input
+        if isinstance(source, UsageInput):
+            self._advance_usage(source)
+            if source.usage is None:
+                kind, reason = (REVIEW, "quarantined") if source.quarantined else (REJECTED, "undecodable")
+                event_id = f"usage-{self.head.partition}-{source.offset}"
+                return self._unread(kind, reason, source.value, event_id, source.problem)
+            return self._decide_usage(item, source, source.usage)
+        self._advance_command(source)
+        if source.command is None:
+            event_id = f"command-{self.head.partition}-{source.offset}"
+            return self._unread(REJECTED, "undecodable", source.value, event_id, source.problem)
+        return self._decide_command(item, source, source.command)
+
+    def seal(self, reason: str, detail: dict[str, object]) -> Decided:
+        """Return a SEAL event: a fact about the ledger itself, which answers no input."""
+        return Decided(self._event(SEAL, f"seal-{self.head.partition}-{self.head.seq + 1}", "", reason, detail), None)
+
+    # --- usage ---
+
+    def _decide_usage(self, item: Prepared, source: UsageInput, usage: AcceptedUsage) -> Decided:
+        account = self._state.accounts.get(usage.account)
+        refusal = self._refusal(item, usage, account)
+        if refusal is None:
+            assert account is not None
+            rated = self._rate(usage, account, item.session)
+            if isinstance(rated, Rated):
+                assert item.digest is not None
+                return Decided(
+                    self._charged(item, usage, account, rated, usage.record_id, None, item.digest, {}), source.body
+                )
+            refusal = rated
+        kind = REVIEW if refusal.reason in REVIEW_REASONS else REJECTED
+        if refusal.reason == "duplicate":
+            kind = DUPLICATE
+        event = self._answered(
+            kind, usage.record_id, usage.account, account, refusal.reason, refusal.detail, item.digest
+        )
+        return Decided(event._replace(usage=usage), source.body)
+
+    def _refusal(self, item: Prepared, usage: AcceptedUsage, account: Account | None) -> Refusal | None:
+        """Return the first reason, in order of precedence, why the record is not priced."""
+        head = self.head
+        if self._partition_of[usage.account] != head.partition:
+            return Refusal("wrong_partition", {"partition": self._partition_of[usage.account]})
+        if account is None:
+            return Refusal("unknown_account", {"account": usage.account})
+        age_ms = head.clock - usage.start_time
+        if self._late and age_ms > head.late_window_days * DAY_MS:
+            return Refusal("late", {"age_days": age_ms // DAY_MS, "late_window_days": head.late_window_days})
+        assert item.seen is not None
+        seen = item.seen
+        if (seen.day, seen.bucket, seen.record) in self._state.seen_records:
+            if (seen.day, seen.bucket, seen.content) in self._state.seen_contents:
+                return Refusal("duplicate", {})
+            return Refusal("conflicting_copy", {})
+        return self._standing_refusal(usage, account)
+
+    def _standing_refusal(self, usage: AcceptedUsage, account: Account) -> Refusal | None:
+        if not any(account.has_identity(identity, usage.start_time) for identity in identities(usage)):
+            return Refusal("not_bound", {"start_time": usage.start_time})
+        closed_at = account.fields.get("closed_at")
+        if closed_at is not None and usage.start_time >= int(closed_at):
+            return Refusal("after_close", {"closed_at": int(closed_at)})
+        return None
+
+    def _rate(self, usage: AcceptedUsage, account: Account, session: str | None) -> Rated | Refusal:
+        known = {} if session is None else self._state.sessions.get(session, {})
+        try:
+            rated = rate(usage, account, self._catalogues, known)
+        except Exception as error:  # noqa: BLE001 - whatever a record provokes, it is held and the batch goes on
+            return Refusal("fault", {"error": type(error).__name__})
+        if isinstance(rated, Rated):
+            after = account.balance_micros - rated.amount_micros
+            if abs(rated.amount_micros) > AMOUNT_MICROS_MAX or abs(after) > AMOUNT_MICROS_MAX:
+                return Refusal("too_large", {"amount_micros": str(rated.amount_micros)})
+        return rated
+
+    def _charged(
+        self,
+        item: Prepared,
+        usage: AcceptedUsage,
+        account: Account,
+        rated: Rated,
+        event_id: str,
+        command: Command | None,
+        content: bytes,
+        kept: dict[str, str],
+    ) -> Event:
+        head = self.head
+        before = account.balance_micros
+        after = before - rated.amount_micros
+        changes = dict(rated.account_changes)
+        fields = account.fields
+        if any(name not in fields for name in changes):  # a new period begins: what is too old to be asked for goes
+            keep_ms = 2 * head.late_window_days * DAY_MS
+            for name in stale_fields(fields, head.clock, keep_ms):
+                changes.setdefault(name, None)
+        newest = fields.get("newest")
+        if newest is None or usage.start_time > int(newest):
+            changes["newest"] = str(usage.start_time)
+        if rated.amount_micros:
+            changes.update(spend_changes(fields, rated.month, rated.amount_micros))
+            changes.update(limit_changes(fields, after))
+        window_days = 2 * head.late_window_days
+        session = None
+        if rated.session_changes:
+            assert item.session is not None
+            session = self._session_effect(item.session, usage, rated.session_changes, window_days)
+        seen = item.seen
+        assert seen is not None
+        self._state.seen_records.add((seen.day, seen.bucket, seen.record))
+        self._state.seen_contents.add((seen.day, seen.bucket, seen.content))
+        account.change(changes, after)
+        self._keep(account.account, kept)
+        self.head = head._replace(seq=head.seq + 1)
+        return Event(
+            seq=self.head.seq,
+            kind=CHARGED,
+            event_id=event_id,
+            account=account.account,
+            account_seq=account.seq,
+            usage=usage,
+            command=None if command is None else dict(command),
+            digest=content,
+            reason=None,
+            detail=None,
+            lines=rated.lines,
+            amount_micros=rated.amount_micros,
+            currency=account.currency,
+            balance_before_micros=before,
+            balance_after_micros=after,
+            effects=Effects(changes, kept, session, SeenEffect(*seen, expires_day=seen.day + window_days)),
+            clock=head.clock,
+            late_window_days=head.late_window_days,
+            positions=head.positions,
+            epoch=head.epoch,
+        )
+
+    def _session_effect(
+        self, key: str, usage: AcceptedUsage, changes: Mapping[str, str | None], window_days: int
+    ) -> SessionEffect:
+        fields = self._state.sessions.setdefault(key, {})
+        day = max(usage.start_time // DAY_MS, int(fields.get("day", "0")))
+        after = {**changes, "day": str(day)}
+        for name, value in after.items():
+            if value is None:
+                fields.pop(name, None)
+            else:
+                fields[name] = value
+        return SessionEffect(key, day + window_days, after)
+
+    # --- commands ---
+
+    def _decide_command(self, item: Prepared, source: CommandInput, command: Command) -> Decided:
+        name = str(command["account"])
+        command_id = str(command["command_id"])
+        account = self._state.accounts.get(name)
+        assert item.digest is not None
+        kept = {
+            field: value
+            for field in commands.kept_fields(command)
+            if (value := self._state.kept.get((name, field))) is not None
+        }
+        decision: Done | Refusal | None = self._misplaced(name) or commands.repeat_of(command, item.digest, kept)
+        if decision is None and command["type"] == "settle_review":
+            return self._settle(item, source, command, account, kept)
+        if decision is None:
+            setting = Setting(self._catalogues, source.broker_time_ms, kept, item.named)
+            decision = commands.decide(command, account, setting)
+        if isinstance(decision, Refusal):
+            kind = DUPLICATE if decision.reason.startswith("duplicate_") else REJECTED
+            event = self._answered(kind, command_id, name, account, decision.reason, decision.detail, item.digest)
+            return Decided(event._replace(command=dict(command)), None)
+        return self._done(item.digest, command, account, decision)
+
+    def _misplaced(self, account: str) -> Refusal | None:
+        partition = self._partition_of[account]
+        return None if partition == self.head.partition else Refusal("wrong_partition", {"partition": partition})
+
+    def _done(self, content: bytes, command: Command, account: Account | None, done: Done) -> Decided:
+        head = self.head
+        name = str(command["account"])
+        kept = {**done.kept, commands.kept_command(str(command["command_id"])): content.hex()[:32]}
+        changes = dict(done.changes)
+        if account is None:  # opened by this very event
+            fields = {key: value for key, value in changes.items() if value is not None}
+            account = Account(name, {**fields, "balance": "0", "seq": "0"})
+            self._state.accounts[name] = account
+        before = account.balance_micros
+        after = before + done.amount_micros
+        changes.update(limit_changes(account.fields, after))
+        account.change(changes, after)
+        self._keep(name, kept)
+        self.head = head._replace(seq=head.seq + 1)
+        event = Event(
+            seq=self.head.seq,
+            kind=done.kind,
+            event_id=str(command["command_id"]),
+            account=name,
+            account_seq=account.seq,
+            usage=None,
+            command=dict(command),
+            digest=content,
+            reason=done.reason,
+            detail=json_text(done.detail),
+            lines=(),
+            amount_micros=done.amount_micros,
+            currency=account.currency,
+            balance_before_micros=before,
+            balance_after_micros=after,
+            effects=Effects(changes, kept, None, None),
+            clock=head.clock,
+            late_window_days=head.late_window_days,
+            positions=head.positions,
+            epoch=head.epoch,
+        )
+        return Decided(event, None, tuple(binding_of(account, identity) for identity in done.identities))
+
+    def _settle(
+        self, item: Prepared, source: CommandInput, command: Command, account: Account | None, kept: Mapping[str, str]
+    ) -> Decided:
+        """Settle a review once: charge what it held, or discard it."""
+        assert item.digest is not None
+        name, command_id = str(command["account"]), str(command["command_id"])
+        review_id = str(command["review"])
+        review = item.named
+        decision = self._settle_refusal(item, command, account, kept)
+        if decision is None:
+            assert account is not None
+            assert review is not None
+            remembered = {commands.kept_review(review_id): str(command["decision"])}
+            if command["decision"] == "discard":
+                done = Done(ACCOUNT_CHANGED, "discarded", 0, {}, remembered, {"review": review_id})
+                return self._done(item.digest, command, account, done)
+            usage = review.usage
+            assert usage is not None
+            rated = self._rate(usage, account, item.session)
+            if isinstance(rated, Rated):
+                remembered[commands.kept_command(command_id)] = item.digest.hex()[:32]
+                event = self._charged(item, usage, account, rated, usage.record_id, command, digest(usage), remembered)
+                return Decided(event, None)
+            decision = rated
+        event = self._answered(REJECTED, command_id, name, account, decision.reason, decision.detail, item.digest)
+        return Decided(event._replace(command=dict(source.command or {})), None)
+
+    def _settle_refusal(
+        self, item: Prepared, command: Command, account: Account | None, kept: Mapping[str, str]
+    ) -> Refusal | None:
+        review = item.named
+        if account is None:
+            return Refusal("unknown_account", {"account": command["account"]})
+        if command["decision"] not in {"charge", "discard"} or not command["reason"]:
+            return Refusal("bad_command", {"decision": "charge or discard", "reason": "a sentence why"})
+        if review is None or review.kind != REVIEW or review.account != account.account or review.usage is None:
+            return Refusal("unknown_review", {"review": command["review"]})
+        before = kept.get(commands.kept_review(str(command["review"])))
+        if before is not None:
+            return Refusal("already_settled", {"decision": before})
+        if command["decision"] == "discard":
+            return None
+        seen = item.seen
+        assert seen is not None
+        if self.head.clock // DAY_MS > seen.day + 2 * self.head.late_window_days:
+            return Refusal("too_old", {"start_time": review.usage.start_time})
+        if (seen.day, seen.bucket, seen.record) in self._state.seen_records:
+            return Refusal("already_charged", {"record_id": review.usage.record_id})
+        return self._standing_refusal(review.usage, account)
+
+    # --- events ---
+
+    def _advance_usage(self, source: UsageInput) -> None:
+        head = self.head
+        positions = head.positions._replace(usage=Position(head.positions.usage.topic_id, source.offset + 1))
+        clock = head.clock if source.usage is None else max(head.clock, source.usage.received_at)
+        self.head = head._replace(positions=positions, clock=clock)
+
+    def _advance_command(self, source: CommandInput) -> None:
+        head = self.head
+        positions = head.positions._replace(command=Position(head.positions.command.topic_id, source.offset + 1))
+        self.head = head._replace(positions=positions)
+
+    def _unread(self, kind: str, reason: str, value: bytes, event_id: str, problem: str | None) -> Decided:
+        whole = hashlib.sha256(value).digest()
+        detail: dict[str, object] = {
+            "problem": problem,
+            "bytes": len(value),
+            "sha256": whole.hex(),
+            "first_bytes": value[:UNDECODABLE_BYTES_KEPT].hex(),
+        }
+        return Decided(self._answered(kind, event_id, "", None, reason, detail, whole), None)
+
+    def _answered(
+        self,
+        kind: str,
+        event_id: str,
+        name: str,
+        account: Account | None,
+        reason: str,
+        detail: dict[str, object],
+        content: bytes | None,
+    ) -> Event:
+        """Return an event that says no: it moves no money and changes nothing but the account's running number."""
+        event = self._event(kind, event_id, name, reason, detail, content)
+        if account is None:
+            return event
+        account.change({}, account.balance_micros)
+        return event._replace(
+            account_seq=account.seq,
+            currency=account.currency,
+            balance_before_micros=account.balance_micros,
+            balance_after_micros=account.balance_micros,
+        )
+
+    def _event(
+        self,
+        kind: str,
+        event_id: str,
+        account: str,
+        reason: str,
+        detail: dict[str, object],
+        content: bytes | None = None,
+    ) -> Event:
+        head = self.head
+        self.head = head._replace(seq=head.seq + 1)
+        return Event(
+            seq=self.head.seq,
+            kind=kind,
+            event_id=event_id,
+            account=account,
+            account_seq=0,
+            usage=None,
+            command=None,
+            digest=content,
+            reason=reason,
+            detail=json_text(detail),
+            lines=(),
+            amount_micros=0,
+            currency=None,
+            balance_before_micros=0,
+            balance_after_micros=0,
+            effects=NO_EFFECTS,
+            clock=head.clock,
+            late_window_days=head.late_window_days,
+            positions=head.positions,
+            epoch=head.epoch,
+        )
+
+    def _keep(self, account: str, kept: Mapping[str, str]) -> None:
+        for field, value in kept.items():
+            self._state.kept[account, field] = value
+
+
+def json_text(detail: Mapping[str, object]) -> str:
+    """Write an event's detail."""
+    return json.dumps(detail, ensure_ascii=False, sort_keys=True, separators=(",", ":"))

@@ -1,0 +1,200 @@
+"""The meter: a price is a path of parts, walked.
+
+A path starts at paid = 0, quantity = 0, sum = 0. Each part adds its quantity; while less is paid for than used, it
+buys one whole increment of its rule's step with the greatest `from` not above what is paid for. The first part with a
+quantity adds its connect fee; no part lifts the sum above its rule's maximum. The exact sum is rounded once, at the
+very end, by the part with the most decimals.
+
+A record costs price(path with it) - price(path without it). For one rule the price is a curve F of the quantity and
+this is F(q1) - F(q0); so however use is sliced into records, the same use costs the same.
+
+Sums are exact: an integer numerator over an integer denominator, in micro-units. A step is bought in closed form.
+Quantities are in ms, octets or messages.
+"""
+
+from dataclasses import dataclass
+from math import gcd, lcm
+from typing import Final, NamedTuple
+
+from pipeline.domain.money import MICROS_PER_UNIT, AmountError, parse_ratio, round_ratio
+
+
+class Terms(NamedTuple):
+    """A step as the tariff manager wrote it: decimal text, `from`, `per` and `increment` in the rule's unit."""
+
+    from_: str
+    price: str
+    per: str
+    increment: str
+
+
+class Step(NamedTuple):
+    """A step made ready: where it begins, how much an increment is, what one costs over the curve's denominator."""
+
+    from_quantity: int
+    increment: int
+    cost: int
+    terms: Terms
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """What use costs by one rule (of one deck row): steps by `from`, the first from 0; fee and cap in micro-units."""
+
+    steps: tuple[Step, ...]
+    denominator: int
+    connect_fee_micros: int
+    maximum_micros: int | None
+
+
+def whole(text: str, unit_size: int) -> int:
+    """Return a decimal count of units as a whole number of ms, octets or messages; raises AmountError."""
+    numerator, denominator = parse_ratio(text)
+    if numerator * unit_size % denominator:
+        raise AmountError(f"{text} is no whole number of the smallest unit (ms, octet, message)")
+    return numerator * unit_size // denominator
+
+
+def make_curve(terms: tuple[Terms, ...], unit_size: int, connect_fee_micros: int, maximum_micros: int | None) -> Curve:
+    """Make a curve of its steps; raises AmountError when a number of them cannot be priced."""
+    exact = []
+    for term in terms:
+        begin, per, increment = (whole(text, unit_size) for text in (term.from_, term.per, term.increment))
+        numerator, denominator = parse_ratio(term.price)
+        if numerator < 0 or begin < 0 or per <= 0 or increment <= 0:
+            raise AmountError("a price and `from` are 0 or more, `per` and `increment` more than 0")
+        numerator *= MICROS_PER_UNIT * increment
+        denominator *= per
+        common = gcd(numerator, denominator)
+        exact.append((begin, increment, numerator // common, denominator // common, term))
+    exact.sort(key=lambda step: step[0])
+    begins = [step[0] for step in exact]
+    if not begins or begins[0] != 0 or len(set(begins)) != len(begins):
+        raise AmountError("steps begin with `from: 0`, and no two begin at the same quantity")
+    denominator = lcm(*(step[3] for step in exact))
+    steps = tuple(
+        Step(begin, increment, cost * (denominator // own), term) for begin, increment, cost, own, term in exact
+    )
+    return Curve(steps, denominator, connect_fee_micros, maximum_micros)
+
+
+Bought = tuple[tuple[Curve, int, int], ...]
+"""Whole increments bought: (curve, index of its step, how many)."""
+
+
+class Rounding(NamedTuple):
+    """How a sum is rounded: decimals of the currency's unit, and the mode."""
+
+    decimals: int
+    mode: str
+
+
+class Reading(NamedTuple):
+    """Where a meter stands: used, paid for, the exact sum, and how the sum is to be rounded (-1: no part yet)."""
+
+    quantity: int
+    paid: int
+    numerator: int
+    denominator: int
+    decimals: int
+    mode: str
+
+    def price_micros(self) -> int:
+        """Return the price of the path so far: its sum, rounded once."""
+        return 0 if self.decimals < 0 else round_ratio(self.numerator, self.denominator, self.decimals, self.mode)
+
+    def rounded_micros(self, decimals: int, mode: str) -> int:
+        """Return the sum rounded in this way."""
+        return round_ratio(self.numerator, self.denominator, decimals, mode)
+
+    def sum_text(self) -> str:
+        """Return the exact sum in micro-units, `n` or `n/d` in lowest terms."""
+        return ratio_text(self.numerator, self.denominator)
+
+
+START: Final = Reading(0, 0, 0, 1, -1, "")
+
+
+class Advance(NamedTuple):
+    """What one part did: the meter after it, what it bought, and its connect fee in micro-units."""
+
+    reading: Reading
+    bought: Bought
+    connect_fee_micros: int
+
+
+def ratio_text(numerator: int, denominator: int) -> str:
+    """Write an exact sum: `n`, or `n/d` in lowest terms."""
+    common = gcd(numerator, denominator)
+    return str(numerator // common) if common == denominator else f"{numerator // common}/{denominator // common}"
+
+
+def buy(curve: Curve, paid: int, quantity: int) -> tuple[int, int, Bought]:
+    """Buy whole increments until `quantity` is paid for: (paid after, cost over the curve's denominator, bought)."""
+    steps = curve.steps
+    if len(steps) == 1:
+        step = steps[0]
+        count = -((paid - quantity) // step.increment)
+        return paid + count * step.increment, count * step.cost, ((curve, 0, count),)
+    cost = 0
+    bought = []
+    at = 0
+    last = len(steps) - 1
+    while paid < quantity:
+        while at < last and steps[at + 1].from_quantity <= paid:
+            at += 1
+        step = steps[at]
+        goal = quantity if at == last else min(quantity, steps[at + 1].from_quantity)
+        count = -((paid - goal) // step.increment)
+        paid += count * step.increment
+        cost += count * step.cost
+        bought.append((curve, at, count))
+    return paid, cost, tuple(bought)
+
+
+def advance(reading: Reading, curve: Curve, rounding: Rounding, quantity: int, connects: bool) -> Advance:
+    """Walk one part of a path: `quantity` more of this curve, rounded at the end in this way if it has most decimals.
+
+    `connects`: this part is the one that pays the connect fee, if it has a quantity at all. The money steps in their
+    order: increments and connect fee, then (here a minimum would stand) the maximum; the rounding is the path's.
+    """
+    used, paid, numerator, denominator, decimals, mode = reading
+    if rounding.decimals > decimals:
+        decimals, mode = rounding
+    if quantity == 0:
+        return Advance(Reading(used, paid, numerator, denominator, decimals, mode), (), 0)
+    used += quantity
+    cost = 0
+    bought: Bought = ()
+    if paid < used:
+        paid, cost, bought = buy(curve, paid, used)
+    if denominator != curve.denominator:
+        common = lcm(denominator, curve.denominator)
+        numerator *= common // denominator
+        cost *= common // curve.denominator
+        denominator = common
+    fee = curve.connect_fee_micros if connects else 0
+    after = numerator + cost + fee * denominator
+    if curve.maximum_micros is not None:
+        # never above the cap, and never below what earlier parts, by their own rules, have come to
+        after = max(numerator, min(after, curve.maximum_micros * denominator))
+    return Advance(Reading(used, paid, after, denominator, decimals, mode), bought, fee)
+
+
+def round_up(quantity: int, to: int) -> int:
+    """Round a quantity up to a multiple of `to`; 0 leaves it as it is."""
+    return -(-quantity // to) * to if to else quantity
+
+
+def format_reading(reading: Reading) -> str:
+    """Write a meter as an account's field: `quantity paid sum decimals mode`, the sum exact in micro-units."""
+    return f"{reading.quantity} {reading.paid} {reading.sum_text()} {reading.decimals} {reading.mode}"
+
+
+def parse_reading(text: str | None) -> Reading:
+    """Read what `format_reading` wrote; None is a meter that never moved."""
+    if text is None:
+        return START
+    quantity, paid, total, decimals, mode = text.split(" ")
+    numerator, _, denominator = total.partition("/")
+    return Reading(int(quantity), int(paid), int(numerator), int(denominator or 1), int(decimals), mode)
