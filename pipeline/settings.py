@@ -65,6 +65,7 @@ class MediateSettings(_Section):
     short_code_digits: int = Field(8, ge=0, le=8, description="other parties of up to so many digits are short codes")
     future_ms: PositiveInt = Field(300_000, description="how far ahead of the broker's time a start may lie")
     batch_records: PositiveInt = Field(2_000, description="raw records resolved and produced together")
+    poll_wait_ms: PositiveInt = Field(200, description="for the first record of a batch; a stop is noticed as fast")
     delivery_timeout_ms: PositiveInt = Field(120_000, description="a record not acknowledged by then ends the process")
     directory_timeout_ms: PositiveInt = Field(30_000, description="the directory's end not reached by then ends it too")
     directory_load_timeout_ms: PositiveInt = Field(
@@ -97,6 +98,10 @@ class DetectSettings(_Section):
 
     low_balance_micros: int = Field(10_000_000, description="an alert when the balance falls below it")
     stall_timeout_s: PositiveInt = Field(60, description="records but no progress for so long: the process exits")
+    session_timeout_ms: PositiveInt = Field(10_000, description="a silent worker loses its partitions after this")
+    commit_interval_ms: PositiveInt = Field(1_000, description="how often it is written down how far alerts were raised")
+    delivery_retry_ms: PositiveInt = Field(1_000, description="before an alert that was not acknowledged is sent again")
+    stop_timeout_s: PositiveInt = Field(10, description="a worker that has not drained by then is ended all the same")
 
 
 class HttpSettings(_Section):

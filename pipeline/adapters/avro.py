@@ -108,53 +108,6 @@ class Contract:
         return record
 
 
-def fields_schema(contract: Contract, first: str, last: str) -> Any:
-    """Return a schema of the fields from `first` to `last`: a record's encoding is that of its fields, one by one."""
-    whole = without_logical_types(schemas.read(_newest(contract.name)))
-    names = [field["name"] for field in whole["fields"]]
-    chosen = whole["fields"][names.index(first) : names.index(last) + 1]
-    named: dict[str, Any] = {}
-    _collect_named(whole, named)
-    part = {"type": "record", "name": f"{contract.name}_{first}_{last}", "namespace": "charging.part", "fields": chosen}
-    return fastavro.parse_schema(_with_definitions(part, named, set()))
-
-
-def _newest(name: str) -> str:
-    return max(
-        (full for full in schemas.names() if full.rpartition(".v")[0] == name),
-        key=lambda full: int(full.rpartition(".v")[2]),
-    )
-
-
-def _collect_named(schema: Any, named: dict[str, Any]) -> None:
-    if isinstance(schema, dict):
-        if schema.get("type") in _NAMED:
-            named[schema["name"]] = schema
-        for value in schema.values():
-            _collect_named(value, named)
-    elif isinstance(schema, list):
-        for item in schema:
-            _collect_named(item, named)
-
-
-def _with_definitions(schema: Any, named: dict[str, Any], done: set[str]) -> Any:
-    """Put the definition where a name is used first: a part may use types that the whole defined before it."""
-    if isinstance(schema, str) and schema in named:
-        if schema in done:
-            return schema
-        return _with_definitions(named[schema], named, done)
-    if isinstance(schema, list):
-        return [_with_definitions(item, named, done) for item in schema]
-    if isinstance(schema, dict):
-        if schema.get("type") in _NAMED:
-            done.add(schema["name"])
-        return {k: _with_definitions(v, named, done) if k in _TYPE_KEYS else v for k, v in schema.items()}
-    return schema
-
-
-_NAMED: Final = ("record", "enum", "fixed")
-_TYPE_KEYS: Final = frozenset({"type", "items", "values", "fields"})
-
 USAGE_RECORD: Final = Contract("usage_record")
 ACCEPTED_USAGE: Final = Contract("accepted_usage")
 ACCOUNT_COMMAND: Final = Contract("account_command")
@@ -176,8 +129,6 @@ CONTRACTS: Final = {
 }
 
 
-def write_part(schema: Any, record: Record) -> bytes:
-    """Return the bare encoding of some fields of a record, for splicing."""
-    out = io.BytesIO()
-    fastavro.schemaless_writer(out, schema, record)
-    return out.getvalue()
+def write_body(contract: Contract, record: Record) -> bytes:
+    """Return the record's bare body, without marker and fingerprint."""
+    return contract.encode(record)[HEADER_BYTES:]

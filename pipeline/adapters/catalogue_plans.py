@@ -93,7 +93,7 @@ def _not_yet(value: Value | None, what: str, reader: Reader) -> None:
         reader.note(value.place, f"{what} is not in this release; leave it out or say false")
 
 
-def _match(value: Value, fields: Mapping[str, Value], what: str, names: Names, reader: Reader) -> Section:
+def _match(fields: Mapping[str, Value], what: str, names: Names, reader: Reader) -> Section:
     """Return the match keys that were given, each checked against what the catalogue defines."""
     match: Section = {}
     if "service" in fields:
@@ -140,7 +140,7 @@ def _rule(value: Value, plan: str, names: Names, reader: Reader, places: dict[st
     _once(rule_id, value, f"prices of {plan}", reader, places)
     match: Section = {}
     if "match" in given:
-        match = _match(value, reader.fields(given["match"], f"{what}: match", (), MATCH_KEYS), what, names, reader)
+        match = _match(reader.fields(given["match"], f"{what}: match", (), MATCH_KEYS), what, names, reader)
     free = reader.flag(given.get("free"), f"{what}: free")
     service = match.get("service")
     rule: Section = {
@@ -157,9 +157,11 @@ def _rule(value: Value, plan: str, names: Names, reader: Reader, places: dict[st
         "steps": [],
     }
     if free:
-        for key in ("steps", "connect_fee", "maximum", "round_up"):
+        for key in ("steps", "maximum"):
             if key in given:
                 reader.note(given[key].place, f"{what}: a free rule has no {key}; leave it out, or leave out free")
+        if "connect_fee" in given and (rule["connect_fee"] or "0").strip("0."):
+            reader.note(given["connect_fee"].place, f"{what}: a free rule has no connect_fee")
         return rule
     for key, present in (("service", bool(service)), ("unit", "unit" in given), ("steps", "steps" in given)):
         if not present:
@@ -209,18 +211,19 @@ def _round_up(value: Value, what: str, service: str, unit: str, reader: Reader) 
     given = reader.fields(value, f"{what}: round_up", ("to",), ("unit",))
     to = reader.decimal(given.get("to"), f"{what}: round_up: to", "1")
     own = _unit(given["unit"], f"{what}: round_up", service, reader) if "unit" in given else unit
-    return _counted(to, own, value, f"{what}: round_up", reader) and {"to": to, "unit": own}
+    return {"to": to, "unit": own} if _counted(to, own, value, f"{what}: round_up", reader) else None
 
 
 def _counted(text: str, unit: str | None, value: Value, what: str, reader: Reader) -> bool:
     """Tell whether this is a whole number of ms, octets or messages, above 0."""
+    problem = "it is more than 0"
     try:
         if unit is not None and whole(text, unit_size(unit)) > 0:
             return True
-        raise AmountError("it is more than 0")
     except AmountError as error:
-        reader.note(value.place, f"{what}: {error}")
-        return False
+        problem = str(error)
+    reader.note(value.place, f"{what}: {problem}")
+    return False
 
 
 def _allowance(value: Value, plan: str, names: Names, reader: Reader, places: dict[str, Place]) -> Section:
@@ -231,7 +234,7 @@ def _allowance(value: Value, plan: str, names: Names, reader: Reader, places: di
     _once(allowance_id, value, f"allowances of {plan}", reader, places)
     for key in ("rollover", "prorate"):
         _not_yet(given.get(key), f"{what}: {key}", reader)
-    match = _match(value, given, what, names, reader)
+    match = _match(given, what, names, reader)
     service = match.get("service") or SERVICES[0]
     quantity = reader.decimal(given.get("quantity"), f"{what}: quantity", "1")
     unit = _unit(given.get("unit"), what, service, reader)

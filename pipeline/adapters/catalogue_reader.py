@@ -6,7 +6,7 @@ because a catalogue with problems is refused as a whole.
 
 import difflib
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from datetime import UTC, date, datetime
 from typing import Final, NamedTuple
 
@@ -117,27 +117,26 @@ class Reader:
     def decimal(self, value: Value | None, what: str, default: str) -> str:
         """Return a decimal of any precision, 0 or more, as text."""
         text = self.text(value, what, default)
-        try:
-            if parse_ratio(text)[0] < 0:
-                raise AmountError("it is 0 or more")
-        except AmountError as error:
-            assert value is not None, "a default that is no decimal"
-            self.note(value.place, f"{what}: {error}")
-            return default
-        return text
+        return text if value is None or self._holds(value, text, what, parse_ratio) else default
 
     def amount(self, value: Value | None, what: str, default: str | None) -> str | None:
         """Return an amount of money of at most six decimals, 0 or more, as text."""
         if value is None:
             return default
         text = self.text(value, what, "0")
+        return text if self._holds(value, text, what, parse_micros) else default
+
+    def _holds(self, value: Value, text: str, what: str, parse: Callable[[str], object]) -> bool:
+        """Tell whether the text can be read, and is not negative."""
+        problem = "it is 0 or more"
         try:
-            if parse_micros(text) < 0:
-                raise AmountError("it is 0 or more")
+            parse(text)
+            if not text.startswith("-"):
+                return True
         except AmountError as error:
-            self.note(value.place, f"{what}: {error}")
-            return default
-        return text
+            problem = str(error)
+        self.note(value.place, f"{what}: {problem}")
+        return False
 
     def date(self, value: Value, what: str) -> str:
         """Return a date as YYYY-MM-DD."""

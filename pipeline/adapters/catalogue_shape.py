@@ -20,6 +20,7 @@ Section = dict[str, Any]
 
 _SCALARS: Final = ("operator", "currency", "timezone", "rounding")
 _NAMED: Final = ("zones", "networks", "calendars", "bands")
+_ROUNDING: Final = {"decimals": 2, "mode": "half_up"}
 _TOP: Final = (*_SCALARS, *_NAMED, "plans")
 
 
@@ -52,7 +53,7 @@ class Merged:
 def build(merged: Merged, root: Path, reader: Reader) -> tuple[Section, list[dict[str, Place]]]:
     """Return the document without `effective_from`, and for each plan the place of each of its rules by id."""
     start = Place(".", 1)
-    for key in ("currency", "timezone", "rounding"):
+    for key in ("currency", "timezone"):
         if key not in merged.scalars:
             reader.note(start, f"the catalogue has no {key!r}; say it once, in any of its files")
     timezone = reader.text(merged.scalars.get("timezone"), "timezone", "UTC")
@@ -86,7 +87,7 @@ def build(merged: Merged, root: Path, reader: Reader) -> tuple[Section, list[dic
         "currency": currency_of(merged.scalars.get("currency"), reader),
         "timezone": timezone,
         "offsets": [list(offset) for offset in offsets],
-        "rounding": rounding_of(rounding, reader) if rounding else None,
+        "rounding": rounding_of(rounding, reader) if rounding else dict(_ROUNDING),
         "zones": zones,
         "networks": networks,
         "calendars": calendars,

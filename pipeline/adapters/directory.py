@@ -1,12 +1,18 @@
 """The subscriber directory: who had which identity when, folded from the rows of its topic."""
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 from pipeline.adapters.avro import SUBSCRIBER_BINDING
 
 KEY_SEPARATOR: Final = "|"
 _FOREVER: Final = 2**63 - 1
+
+
+class _Span(NamedTuple):
+    account: str
+    from_ms: int
+    to_ms: int
 
 
 class Directory:
@@ -17,13 +23,12 @@ class Directory:
     """
 
     def __init__(self) -> None:
-        # flat triples (account, from, to) instead of objects, and one string an account: this is the memory of mediate
-        self._rows: dict[str, tuple[str | int, ...]] = {}
-        self._accounts: dict[str, str] = {}
+        self._spans: dict[str, tuple[_Span, ...]] = {}
+        self._accounts: dict[str, str] = {}  # one string an account, not one an identity
 
     def __len__(self) -> int:
         """Return how many identities have an account at some time."""
-        return len(self._rows)
+        return len(self._spans)
 
     def apply(self, key: bytes | None, value: bytes | None) -> None:
         """Take in one row of the topic; raises ValueError for one that charge cannot have written."""
@@ -42,22 +47,17 @@ class Directory:
     def bind(self, identity: str, account: str, spans: Sequence[tuple[int, int | None]]) -> None:
         """Say that the account had the identity during these spans (ms, end exclusive, None is open) and no others."""
         account = self._accounts.setdefault(account, account)
-        old = self._rows.get(identity, ())
-        row = [item for at in range(0, len(old), 3) if old[at] != account for item in old[at : at + 3]]
-        for begin, end in spans:
-            row += (account, begin, _FOREVER if end is None else end)
-        if row:
-            self._rows[identity] = tuple(row)
+        others = [span for span in self._spans.get(identity, ()) if span.account != account]
+        own = [_Span(account, begin, _FOREVER if end is None else end) for begin, end in spans]
+        if others or own:
+            self._spans[identity] = (*others, *own)
         else:
-            self._rows.pop(identity, None)
+            self._spans.pop(identity, None)
 
     def accounts_at(self, identity: str, moment_ms: int) -> tuple[str, ...]:
         """Return the accounts that had the identity at that moment: none, one, or (a fault of bookkeeping) more."""
-        row = self._rows.get(identity)
-        if row is None:
-            return ()
-        if len(row) == 3:
-            account, begin, end = row
-            return (account,) if begin <= moment_ms < end else ()  # type: ignore[operator,return-value] # a flat triple
-        found = (row[at] for at in range(0, len(row), 3) if row[at + 1] <= moment_ms < row[at + 2])  # type: ignore[operator]
-        return tuple(dict.fromkeys(found))  # type: ignore[arg-type]
+        found: tuple[str, ...] = ()
+        for account, begin, end in self._spans.get(identity, ()):
+            if begin <= moment_ms < end and account not in found:
+                found += (account,)
+        return found

@@ -15,8 +15,8 @@ from pipeline.adapters.avro import (
     HASH_BYTES,
     HEADER_BYTES,
     Record,
-    fields_schema,
-    write_part,
+    UndecodableError,
+    write_body,
 )
 from pipeline.domain.ledger import (
     BoughtStep,
@@ -30,11 +30,8 @@ from pipeline.domain.ledger import (
     chain_hash,
 )
 from pipeline.domain.usage import AcceptedUsage
+from pipeline.domain.wire import WireError, event_body, read_accepted_usage
 
-_HEAD: Final = fields_schema(AUDIT_EVENT, "seq", "account_seq")
-_TAIL: Final = fields_schema(AUDIT_EVENT, "digest", "previous_hash")
-_NULL: Final = b"\x00"
-_SECOND: Final = b"\x02"  # index 1 of a union, zig-zag
 _LINE_FIELDS: Final = Line._fields
 _TIMES: Final = frozenset({"start_time", "received_at", "at", "plan_from", "from"})
 
@@ -49,39 +46,26 @@ class StoredEvent(NamedTuple):
 
 def accepted_usage_of(data: bytes) -> tuple[AcceptedUsage, bytes]:
     """Read an accepted record, and its bare body; raises UnknownSchemaError or UndecodableError."""
-    record = ACCEPTED_USAGE.decode(data)
-    if data[2:HEADER_BYTES] == ACCEPTED_USAGE.fingerprint:
-        return AcceptedUsage._make(record.values()), data[HEADER_BYTES:]
-    usage = AcceptedUsage(**record)
-    return usage, ACCEPTED_USAGE.encode(record)[HEADER_BYTES:]
+    if data[:HEADER_BYTES] == ACCEPTED_USAGE.header:
+        try:
+            return read_accepted_usage(data, HEADER_BYTES), data[HEADER_BYTES:]
+        except WireError as error:
+            raise UndecodableError(str(error)) from None
+    record = ACCEPTED_USAGE.decode(data)  # an older version, or nothing of ours
+    return AcceptedUsage(**record), ACCEPTED_USAGE.encode(record)[HEADER_BYTES:]
 
 
 def encode_event(event: Event, usage_body: bytes | None, previous_hash: bytes) -> tuple[bytes, bytes]:
     """Return (the event's value on the topic, its hash); `usage_body` is the accepted record's body, if it has one."""
-    body = b"".join(
-        (
-            write_part(
-                _HEAD,
-                {
-                    "seq": event.seq,
-                    "kind": event.kind,
-                    "event_id": event.event_id,
-                    "account": event.account,
-                    "account_seq": event.account_seq,
-                },
-            ),
-            _NULL if usage_body is None else _SECOND + usage_body,
-            _NULL if event.command is None else _SECOND + write_part(ACCOUNT_COMMAND.schema, event.command),
-            write_part(_TAIL, _tail(event, previous_hash)),
-        )
-    )
+    command = None if event.command is None else write_body(ACCOUNT_COMMAND, event.command)
+    body = event_body(event, usage_body, command, previous_hash)
     event_hash = chain_hash(AUDIT_EVENT.fingerprint, body)
     return AUDIT_EVENT.header + body + event_hash, event_hash
 
 
 def usage_body_of(usage: AcceptedUsage) -> bytes:
     """Return the bare body of an accepted record."""
-    return write_part(ACCEPTED_USAGE.schema, usage._asdict())
+    return write_body(ACCEPTED_USAGE, usage._asdict())
 
 
 def _tail(event: Event, previous_hash: bytes) -> Record:

@@ -4,13 +4,13 @@
 and that is a crash.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from pipeline.adapters.directory import Directory
 from pipeline.adapters.intake import NotDeliveredError, Positions
 from pipeline.domain.mediation import Headers, RawRecord
-from pipeline.topics import RAW_BYTES_MAX, USAGE_RECEIVED
+from pipeline.topics import USAGE_RECEIVED
 
 
 class Sent(NamedTuple):

@@ -24,7 +24,11 @@ The fields are the account's hash in Redis and the keys of `effects.account`:
 Ids (plans, rules, allowances) are of letters, digits, `_`, `-`, `.`; accounts and identities hold no space or `@`.
 """
 
+from functools import lru_cache
 from typing import Final, NamedTuple
+
+_PARSED_MAX: Final = 100_000
+"""Spans of accounts change seldom and are read with every batch: their texts are parsed once."""
 
 OPEN: Final = "open"
 SUSPENDED: Final = "suspended"
@@ -50,6 +54,7 @@ class IdentitySpan(NamedTuple):
         return self.from_ms <= moment_ms and (self.to_ms is None or moment_ms < self.to_ms)
 
 
+@lru_cache(_PARSED_MAX)
 def parse_plans(text: str) -> tuple[PlanSpan, ...]:
     """Read the `plans` field."""
     return tuple(PlanSpan(plan, int(at)) for plan, _, at in (part.rpartition("@") for part in text.split()))
@@ -60,6 +65,7 @@ def format_plans(spans: tuple[PlanSpan, ...]) -> str:
     return " ".join(f"{span.plan}@{span.from_ms}" for span in spans)
 
 
+@lru_cache(_PARSED_MAX)
 def parse_identities(text: str) -> tuple[IdentitySpan, ...]:
     """Read the `identities` field."""
     spans = []
@@ -126,7 +132,10 @@ class Account:
 
     def has_identity(self, identity: str, moment_ms: int) -> bool:
         """Tell whether the identity was this account's at that moment."""
-        return any(span.identity == identity and span.covers(moment_ms) for span in self.identities)
+        for owned, from_ms, to_ms in self.identities:
+            if owned == identity and from_ms <= moment_ms and (to_ms is None or moment_ms < to_ms):
+                return True
+        return False
 
     def change(self, changes: dict[str, str | None], balance_micros: int) -> None:
         """Take over what an event changed: fields after (None removes), the balance after, one more event."""

@@ -16,7 +16,7 @@ from pipeline.domain.allowances import stale_fields
 from pipeline.domain.batch import CommandInput, Decided, Head, Prepared, State, UsageInput, binding_of
 from pipeline.domain.catalogue import Catalogues
 from pipeline.domain.commands import Command, Done, Setting
-from pipeline.domain.ledger import NO_EFFECTS, Effects, Event, Position, SeenEffect, SessionEffect
+from pipeline.domain.ledger import NO_EFFECTS, Effects, Event, Position, Positions, SeenEffect, SessionEffect
 from pipeline.domain.limits import limit_changes, spend_changes
 from pipeline.domain.money import AMOUNT_MICROS_MAX
 from pipeline.domain.outcome import ACCOUNT_CHANGED, CHARGED, DUPLICATE, REJECTED, REVIEW, SEAL, Refusal
@@ -44,14 +44,18 @@ class Batch:
     def decide(self, item: Prepared) -> Decided:
         """Return the one event that answers this input; the state and head move on by it."""
         source = item.input
+        before = self.head.positions
         if isinstance(source, UsageInput):
-            self._advance_usage(source)
+            positions = Positions(Position(before.usage.topic_id, source.offset + 1), before.command, before.catalogue)
+            clock = self.head.clock if source.usage is None else max(self.head.clock, source.usage.received_at)
+            self._answer_next(positions, clock)
             if source.usage is None:
                 kind, reason = (REVIEW, "quarantined") if source.quarantined else (REJECTED, "undecodable")
                 event_id = f"usage-{self.head.partition}-{source.offset}"
                 return self._unread(kind, reason, source.value, event_id, source.problem)
             return self._decide_usage(item, source, source.usage)
-        self._advance_command(source)
+        positions = Positions(before.usage, Position(before.command.topic_id, source.offset + 1), before.catalogue)
+        self._answer_next(positions, self.head.clock)
         if source.command is None:
             event_id = f"command-{self.head.partition}-{source.offset}"
             return self._unread(REJECTED, "undecodable", source.value, event_id, source.problem)
@@ -59,7 +63,8 @@ class Batch:
 
     def seal(self, reason: str, detail: dict[str, object]) -> Decided:
         """Return a SEAL event: a fact about the ledger itself, which answers no input."""
-        return Decided(self._event(SEAL, f"seal-{self.head.partition}-{self.head.seq + 1}", "", reason, detail), None)
+        self._answer_next(self.head.positions, self.head.clock)
+        return Decided(self._event(SEAL, f"seal-{self.head.partition}-{self.head.seq}", "", reason, detail), None)
 
     # --- usage ---
 
@@ -158,9 +163,8 @@ class Batch:
         self._state.seen_contents.add((seen.day, seen.bucket, seen.content))
         account.change(changes, after)
         self._keep(account.account, kept)
-        self.head = head._replace(seq=head.seq + 1)
         return Event(
-            seq=self.head.seq,
+            seq=head.seq,
             kind=CHARGED,
             event_id=event_id,
             account=account.account,
@@ -237,9 +241,8 @@ class Batch:
         changes.update(limit_changes(account.fields, after))
         account.change(changes, after)
         self._keep(name, kept)
-        self.head = head._replace(seq=head.seq + 1)
         event = Event(
-            seq=self.head.seq,
+            seq=head.seq,
             kind=done.kind,
             event_id=str(command["command_id"]),
             account=name,
@@ -314,16 +317,10 @@ class Batch:
 
     # --- events ---
 
-    def _advance_usage(self, source: UsageInput) -> None:
+    def _answer_next(self, positions: Positions, clock: int) -> None:
+        """Move on to the event that answers the next input: every input ends in exactly one."""
         head = self.head
-        positions = head.positions._replace(usage=Position(head.positions.usage.topic_id, source.offset + 1))
-        clock = head.clock if source.usage is None else max(head.clock, source.usage.received_at)
-        self.head = head._replace(positions=positions, clock=clock)
-
-    def _advance_command(self, source: CommandInput) -> None:
-        head = self.head
-        positions = head.positions._replace(command=Position(head.positions.command.topic_id, source.offset + 1))
-        self.head = head._replace(positions=positions)
+        self.head = Head(head.partition, head.seq + 1, clock, head.late_window_days, head.epoch, positions)
 
     def _unread(self, kind: str, reason: str, value: bytes, event_id: str, problem: str | None) -> Decided:
         whole = hashlib.sha256(value).digest()
@@ -367,9 +364,8 @@ class Batch:
         content: bytes | None = None,
     ) -> Event:
         head = self.head
-        self.head = head._replace(seq=head.seq + 1)
         return Event(
-            seq=self.head.seq,
+            seq=head.seq,
             kind=kind,
             event_id=event_id,
             account=account,

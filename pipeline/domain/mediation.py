@@ -69,10 +69,11 @@ class DirectoryView(Protocol):
 
 
 class Accepted(NamedTuple):
-    """A record that has an account, and the headers that travel on with it."""
+    """A record that has an account. `as_sent`: its own fields are what the raw record says, nothing was normalised."""
 
+    raw: RawRecord
     usage: AcceptedUsage
-    headers: Headers
+    as_sent: bool
 
 
 class DeadLetter(NamedTuple):
@@ -122,7 +123,7 @@ def mediate(
         source_offset=raw.offset,
         on_net=is_on_net(usage, directory),
     )
-    return Accepted(accepted, _travelling(raw.headers) if raw.headers else ())
+    return Accepted(raw, accepted, usage is decoded)
 
 
 def normalise(usage: UsageRecord, encoded_bytes: int, numbers: NumberRules) -> UsageRecord | Refusal:
@@ -177,6 +178,15 @@ def is_on_net(usage: UsageRecord, directory: DirectoryView) -> bool:
     return other is not None and bool(directory.accounts_at("msisdn-" + other, usage.start_time))
 
 
+def accepted_headers(accepted: Accepted) -> Headers:
+    """Return the headers that travel on with an accepted record: the trace, and the CloudEvents attributes."""
+    return tuple(
+        header
+        for header in accepted.raw.headers
+        if header[0] in {"traceparent", "tracestate"} or header[0].startswith("ce_")
+    )
+
+
 def dead_letter_headers(letter: DeadLetter) -> Headers:
     """Return the headers of a dead letter: those of the raw record, then ours.
 
@@ -193,13 +203,6 @@ def dead_letter_headers(letter: DeadLetter) -> Headers:
     )
     kept = tuple(header for header in raw.headers if header[0] not in DEAD_LETTER_HEADERS)
     return kept + tuple((name, text.encode()) for name, text in ours)
-
-
-def _travelling(headers: Headers) -> Headers:
-    """Return what belongs to the event rather than to its bytes: the trace, and CloudEvents attributes."""
-    return tuple(
-        header for header in headers if header[0] in {"traceparent", "tracestate"} or header[0].startswith("ce_")
-    )
 
 
 def _received_at(raw: RawRecord, rules: MediationRules) -> int:

@@ -34,7 +34,7 @@ class PathPart(NamedTuple):
 
 
 class Walked(NamedTuple):
-    """A path walked to its end: the meter, what went before its end unrounded, what was bought, the connect fees."""
+    """A path walked so far: the meter, the quantity recorded on it, what was bought last, the connect fees on it."""
 
     reading: Reading
     recorded: int
@@ -72,33 +72,29 @@ def read_path(session: Mapping[str, str], catalogues: Catalogues) -> list[PathPa
     return parts
 
 
-def share_at_end(path: Sequence[PathPart], recorded_before: int, recorded: int, own: Rule) -> int:
-    """Return a part's share R(Q + x) - R(Q) after `recorded_before`; R is the rounding of the path's first part."""
-    to = (path[0].rule if path else own).round_up
-    return round_up(recorded_before + recorded, to) - round_up(recorded_before, to)
+def share_after(path: Sequence[PathPart], preceding: int, part: PathPart) -> int:
+    """Return a part's share R(Q + x) - R(Q) where Q precedes it; R is the rounding of the path's first part."""
+    to = path[0].rule.round_up
+    return round_up(preceding + part.recorded, to) - round_up(preceding, to) if to else part.recorded
 
 
 def step_on(walked: Walked, part: PathPart, share: int) -> Walked:
-    """Walk one part more."""
+    """Walk one part more: its share, less what an allowance took of it."""
     quantity = max(share - part.taken, 0)
     reading, bought, fee = advance(
         walked.reading, part.curve, part.rule.rounding, quantity, walked.reading.quantity == 0
     )
-    return Walked(reading, walked.recorded + part.recorded, walked.bought + bought, walked.connect_fee_micros + fee)
+    return Walked(reading, walked.recorded + part.recorded, bought, walked.connect_fee_micros + fee)
 
 
 def walk(path: Sequence[PathPart]) -> Walked:
-    """Walk a whole path from nothing."""
+    """Walk a whole path from nothing; its `bought` is of all parts."""
     walked = WALKED_NOTHING
+    bought: list[tuple[Curve, int, int]] = []
     for part in path:
-        walked = step_on(walked, part, share_at_end(path, walked.recorded, part.recorded, part.rule))
-    return walked
-
-
-def share_in(path: Sequence[PathPart], index: int) -> int:
-    """Return the share of the part that stands at this place."""
-    before = sum(part.recorded for part in path[:index])
-    return share_at_end(path, before, path[index].recorded, path[index].rule)
+        walked = step_on(walked, part, share_after(path, walked.recorded, part))
+        bought += walked.bought
+    return walked._replace(bought=tuple(bought))
 
 
 def net_bought(after: Bought, before: Bought) -> Bought:

@@ -159,10 +159,10 @@ def digest(usage: UsageRecord | AcceptedUsage) -> bytes:
         if name == "message_count" and counted and value == 1:
             continue
         content[name] = value
-    text = json.dumps(content, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).digest()
+    return hashlib.sha256(_canonical_json(content).encode()).digest()
 
 
+_canonical_json: Final = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode
 _ZERO_IS_NO_DEFAULT: Final = frozenset(
     {"sequence", "rating_group", "partial_number", "cause_for_closing", "start_time"}
 )

@@ -123,7 +123,7 @@ def usage_from_json(document: Any) -> UsageRecord | Refusal:
 def usage_to_json(usage: UsageRecord | AcceptedUsage) -> dict[str, object]:
     """Return every field by its name, times as ISO 8601 in UTC with milliseconds.
 
-    Of a UsageRecord, `usage_from_json` reads it back to an equal record. A time must be one of the years 1 to 9999.
+    Of a UsageRecord, `usage_from_json` reads it back to an equal record. Times are of the years 1000 to 9999.
     """
     shown: dict[str, object] = usage._asdict()
     for name in _TIMES:

@@ -45,7 +45,8 @@ class KafkaIntake:
                 "partitioner": "murmur2_random",
             },
         )
-        self._consumer = group_consumer(settings, GROUP)
+        # a partition that is given to us waits for the fetch under way: keep that short
+        self._consumer = group_consumer(settings, GROUP, **{"fetch.wait.max.ms": 50})
         self._consumer.subscribe([USAGE_RECEIVED.name])
 
     def poll(self, records_max: int, timeout_s: float) -> list[RawRecord]:
@@ -74,7 +75,7 @@ class KafkaIntake:
         """Hand it to the producer, waiting while its queue is full."""
         while True:
             try:
-                self._producer.produce(USAGE_ACCEPTED.name, value, key, partition, headers=headers or None)
+                self._producer.produce(USAGE_ACCEPTED.name, value, key, partition, headers=list(headers))
             except BufferError:
                 self._make_room()
             else:
@@ -84,7 +85,7 @@ class KafkaIntake:
         """Hand it to the producer, waiting while its queue is full."""
         while True:
             try:
-                self._producer.produce(USAGE_DEAD_LETTER.name, value, key, headers=headers)
+                self._producer.produce(USAGE_DEAD_LETTER.name, value, key, headers=list(headers))
             except BufferError:
                 self._make_room()
             else:
