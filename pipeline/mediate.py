@@ -1,5 +1,6 @@
 """Mediate: raw usage records to accepted ones, or to dead letters. At least once; charge removes the repeats."""
 
+import gc
 import threading
 import time
 from collections import Counter
@@ -232,6 +233,7 @@ def _run(settings: Settings, stop: threading.Event, stack: ExitStack) -> None:
     status.set("broker", None)
     directory = stack.enter_context(closing(KafkaDirectory(settings, facts[SUBSCRIBER.name].partitions)))
     directory.read_to_end()
+    gc.freeze()  # a million rows that stay: no full collection shall walk over them again
     status.set("directory", None)
     _log.info("directory_read", identities=len(directory))
     intake = stack.enter_context(closing(KafkaIntake(settings)))

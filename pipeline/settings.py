@@ -123,7 +123,12 @@ class LocalSettings(_Section):
         None, description="a redis-server or valkey-server; empty: the wheel's, then PATH"
     )
     start_timeout_s: PositiveInt = Field(90, description="a server not ready by then has failed")
+    ready_timeout_s: PositiveInt = Field(180, description="`up` gives up waiting for all processes after this")
     stop_timeout_s: PositiveInt = Field(20, description="a process not gone by then is killed")
+    backoff_min_ms: PositiveInt = Field(500, description="before a process that ended is started again, at first")
+    backoff_max_ms: PositiveInt = Field(10_000, description="and at most; being ready for so long starts over")
+    poll_ms: PositiveInt = Field(500, description="how often each process is asked whether it is ready")
+    log_bytes: PositiveInt = Field(20_000_000, description="a log larger than this is put aside at the next start")
 
 
 class SchemaRegistrySettings(_Section):

@@ -1,1 +1,1 @@
-"""A small operator of our own making, and the story of its month."""
+"""A small operator of our own making, and the story of its last ten days."""

@@ -149,7 +149,7 @@ class LedgerStream:
         consumer = self._app.consumer
         assert isinstance(consumer, _Consumer)
         committed = consumer.committed(tp)
-        by_another_worker = committed is None or committed > reached.next_offset
+        by_another_worker = committed is not None and committed > reached.next_offset
         return offset > reached.next_offset and not by_another_worker
 
     async def _deliver(self, outgoing: Outgoing) -> bool:

@@ -11,8 +11,6 @@ from pipeline.adapters.avro import (
     USAGE_RECORD,
     UndecodableError,
     UnknownSchemaError,
-    fields_schema,
-    write_part,
 )
 from pipeline.adapters.registry import Registry
 from pipeline.domain.outcome import Refusal
@@ -21,8 +19,6 @@ from pipeline.domain.usage import RECORD_FIELDS, AcceptedUsage, UsageRecord
 REGISTRY_MARKER: Final = b"\0"
 REGISTRY_HEADER_BYTES: Final = 5
 _in_order = itemgetter(*RECORD_FIELDS)
-_ADDED: Final = fields_schema(ACCEPTED_USAGE, "account", "on_net")
-_ADDED_FIELDS: Final = AcceptedUsage._fields[len(RECORD_FIELDS) :]
 
 
 class UsageDecoder:
@@ -62,8 +58,27 @@ def encode_accepted(usage: AcceptedUsage, as_sent: bytes | None) -> bytes:
     """
     if as_sent is None or not as_sent.startswith(USAGE_RECORD.header):
         return ACCEPTED_USAGE.encode(dict(zip(AcceptedUsage._fields, usage, strict=True)))
-    added = write_part(_ADDED, dict(zip(_ADDED_FIELDS, usage[len(RECORD_FIELDS) :], strict=True)))
-    return ACCEPTED_USAGE.header + as_sent[HEADER_BYTES:] + added
+    account, topic = usage.account.encode(), usage.source_topic.encode()
+    added = (
+        _long(len(account)) + account,
+        _long(usage.received_at),
+        _long(len(topic)) + topic,
+        _long(usage.source_partition),
+        _long(usage.source_offset),
+        b"\1" if usage.on_net else b"\0",
+    )
+    return ACCEPTED_USAGE.header + as_sent[HEADER_BYTES:] + b"".join(added)
+
+
+def _long(value: int) -> bytes:
+    """Return an Avro int or long: zigzag, seven bits a byte, the lowest first."""
+    rest = value << 1 if value >= 0 else (-value << 1) - 1
+    out = bytearray()
+    while rest > 0x7F:
+        out.append(rest & 0x7F | 0x80)
+        rest >>= 7
+    out.append(rest)
+    return bytes(out)
 
 
 def _is_framed(value: bytes) -> bool:

@@ -24,6 +24,8 @@ from pipeline.domain.rating import Rated, rate
 from pipeline.domain.usage import DAY_MS, AcceptedUsage, digest, identities
 
 UNDECODABLE_BYTES_KEPT: Final = 1024
+SESSION_DAY: Final = "day"
+"""The field of a session that is ours and not the meter's: the latest day of its parts, which its expiry follows."""
 REVIEW_REASONS: Final = frozenset({"late", "conflicting_copy", "too_large", "fault", "quarantined"})
 """What a person decides on; every other refusal is REJECTED, and decided anew when the record is sent again."""
 
@@ -115,7 +117,8 @@ class Batch:
         return None
 
     def _rate(self, usage: AcceptedUsage, account: Account, session: str | None) -> Rated | Refusal:
-        known = {} if session is None else self._state.sessions.get(session, {})
+        fields = {} if session is None else self._state.sessions.get(session, {})
+        known = {name: value for name, value in fields.items() if name != SESSION_DAY}
         try:
             rated = rate(usage, account, self._catalogues, known)
         except Exception as error:  # noqa: BLE001 - whatever a record provokes, it is held and the batch goes on
@@ -190,8 +193,8 @@ class Batch:
         self, key: str, usage: AcceptedUsage, changes: Mapping[str, str | None], window_days: int
     ) -> SessionEffect:
         fields = self._state.sessions.setdefault(key, {})
-        day = max(usage.start_time // DAY_MS, int(fields.get("day", "0")))
-        after = {**changes, "day": str(day)}
+        day = max(usage.start_time // DAY_MS, int(fields.get(SESSION_DAY, "0")))
+        after = {**changes, SESSION_DAY: str(day)}
         for name, value in after.items():
             if value is None:
                 fields.pop(name, None)

@@ -4,6 +4,7 @@ import time
 from typing import NamedTuple
 
 from pipeline.adapters.kafka.client import (
+    AdminClient,
     BrokerError,
     KafkaError,
     KafkaException,
@@ -47,6 +48,15 @@ def create_topics(settings: Settings, timeout_s: float = 30) -> None:
             time.sleep(0.1)
         else:
             return
+
+
+def broker_answers(bootstrap_servers: str) -> bool:
+    """Tell whether a broker answers at this address now."""
+    try:
+        AdminClient({"bootstrap.servers": bootstrap_servers, "log_level": 0}).list_topics(timeout=1)
+    except KafkaException:
+        return False
+    return True
 
 
 def describe_topics(settings: Settings) -> dict[str, TopicFacts]:

@@ -58,6 +58,10 @@ class UsageSender:
         key = None if subscriber is None else subscriber.encode()
         self._delivery.send(Outgoing(USAGE_RECEIVED.name, key, value, tuple(headers)), self._landed)
 
+    def send_bytes(self, value: bytes) -> None:
+        """Hand over bytes that claim to be a record, as a broken probe would; raises BrokerError."""
+        self._delivery.send(Outgoing(USAGE_RECEIVED.name, None, value, ()), self._landed)
+
     def flush(self) -> None:
         """Return when every record is acknowledged; raises BrokerError if one was not."""
         self._delivery.flush()

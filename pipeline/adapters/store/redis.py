@@ -42,6 +42,17 @@ def connect(settings: Settings) -> "redis.Redis":
     )
 
 
+def view_answers(url: str) -> bool:
+    """Tell whether a server answers at this address now, its data loaded."""
+    client = redis.Redis.from_url(url, retry=Retry(NoBackoff(), 0), socket_timeout=1, socket_connect_timeout=1)
+    try:
+        return bool(client.ping())
+    except RedisError:
+        return False
+    finally:
+        client.close()
+
+
 class RedisStore:
     """Keeps the promises of `Store` in Redis; one instance a thread."""
 

@@ -1,0 +1,103 @@
+"""All checks of one partition, event after event; no reading here, so a simulation can feed it as well."""
+
+from consumers.audit.books import Books
+from consumers.audit.breach import BOOKS, CHAIN, VIEW, Breach, Finding
+from consumers.audit.chain import Chain
+from consumers.audit.coverage import Coverage
+from consumers.audit.register import Register
+from consumers.audit.view import Comparison, State
+from pipeline.adapters.avro import UndecodableError, UnknownSchemaError
+from pipeline.adapters.ledger_codec import StoredEvent, decode_event
+from pipeline.adapters.store.dump import Dump
+from pipeline.domain.ledger import Event
+from pipeline.topics import partition_of
+
+
+class PartitionAudit:
+    """Takes the events of one partition in their order; the first breach is the last word: do not go on behind it.
+
+    `genesis` is the first previous_hash; `register` is shared by all partitions. `today` (days since 1970) judges what
+    may have expired; None where nothing does. With a `view`, it is compared when the ledger comes by its seq.
+    """
+
+    def __init__(
+        self,
+        partition: int,
+        partitions: int,
+        genesis: bytes,
+        register: Register,
+        *,
+        today: int | None,
+        view: Dump | None = None,
+    ) -> None:
+        self.partition = partition
+        self.chain = Chain(genesis)
+        self.coverage = Coverage()
+        self.books = Books()
+        self._partitions = partitions
+        self._register = register
+        self._today = today
+        self._state = State(partition, expires=today is not None)
+        self._comparison = None if view is None else Comparison(view, today)
+        self._begun = False
+
+    def take(self, data: bytes | None, offset: int) -> Breach | None:
+        """Check the next value of the audit topic, at this offset."""
+        finding = self._begin()
+        if finding is not None:
+            return self._placed(finding)
+        finding = self.chain.vouch(data, offset)
+        if finding is not None:
+            return Breach(self.partition, self.chain.seq + 1, *finding)
+        assert data is not None, "vouched for"
+        try:
+            stored = decode_event(data)
+        except (UnknownSchemaError, UndecodableError) as error:
+            return Breach(self.partition, self.chain.seq + 1, CHAIN, f"the value at offset {offset}: {error}")
+        finding = self._follow(stored)
+        return None if finding is None else Breach(self.partition, stored.event.seq, *finding)
+
+    def close(self) -> Breach | None:
+        """Hold the sums against each other, and the end against the view; to be asked behind the last event."""
+        finding = self._begin() or self.books.close()
+        if finding is None and self._comparison is not None:
+            finding = self._comparison.close(self.chain.seq)
+        return self._placed(finding)
+
+    def compare(self, view: Dump) -> Breach | None:
+        """Compare a view that stands where the ledger does, behind the event last taken."""
+        comparison = Comparison(view, self._today)
+        finding = comparison.close(self.chain.seq)
+        if finding is None and (comparison.first_seq, comparison.last_seq) != (self.chain.seq, self.chain.seq):
+            finding = Finding(VIEW, f"the view stands at {comparison.first_seq}, the ledger at {self.chain.seq}")
+        return self._placed(finding or comparison.follow(self.chain.seq, self._state, ()))
+
+    def _follow(self, stored: StoredEvent) -> Finding | None:
+        event = stored.event
+        finding = (
+            self.chain.follow(stored)
+            or self.coverage.follow(event)
+            or self._at_home(event)
+            or self.books.follow(event)
+            or self._register.follow(self.partition, event)
+        )
+        if finding is not None:
+            return finding
+        touched = self._state.follow(event, stored.hash)
+        return None if self._comparison is None else self._comparison.follow(event.seq, self._state, touched)
+
+    def _begin(self) -> Finding | None:
+        """Compare the view with an empty ledger, if that is where it stands."""
+        if self._begun or self._comparison is None:
+            return None
+        self._begun = True
+        return self._comparison.follow(0, self._state, ())
+
+    def _at_home(self, event: Event) -> Finding | None:
+        """Check that an account's money is in its own partition, hence in one place only."""
+        if event.account_seq == 1 and partition_of(event.account, self._partitions) != self.partition:
+            return Finding(BOOKS, "the account belongs to another partition")
+        return None
+
+    def _placed(self, finding: Finding | None) -> Breach | None:
+        return None if finding is None else Breach(self.partition, self.chain.seq, *finding)

@@ -1,0 +1,159 @@
+"""Proves the invariants on a real ledger and a real view: reads all of both, and stops at the first breach.
+
+One partition after the other. The view of a partition is read first and the ledger to its end behind it, so a view
+that is merely behind is met on the way, and one that is ahead has lost its ledger. Memory is that of one partition's
+state, its view, and 40 bytes for each charged record of all partitions.
+
+The prices themselves are not recomputed here.
+"""
+
+import time
+from collections.abc import Callable
+from typing import Final, NamedTuple
+
+from consumers.audit.breach import COVERAGE, VIEW, Breach, Finding
+from consumers.audit.coverage import COMMAND, USAGE, Gap, first_unanswered
+from consumers.audit.partition import PartitionAudit
+from consumers.audit.reading import bounds, count_dead_letters, read_partition
+from consumers.audit.register import Register
+from consumers.audit.report import Report, Tally
+from consumers.audit.view import moved_back
+from pipeline.adapters.kafka.client import end_offsets, first_offsets
+from pipeline.adapters.kafka.topics import TopicFacts, describe_topics
+from pipeline.adapters.store.dump import Dump, dump_partition
+from pipeline.domain.ledger import genesis_hash
+from pipeline.settings import Settings
+from pipeline.topics import ACCOUNT_COMMAND, AUDIT, USAGE_ACCEPTED, USAGE_DEAD_LETTER
+
+Progress = Callable[[int, int], None]
+
+_DAY_S: Final = 86_400
+_VIEW_ATTEMPTS: Final = 5
+_VIEW_PAUSE_S: Final = 1
+_PROGRESS_RECORDS: Final = 1_000
+_INPUTS: Final = {USAGE: USAGE_ACCEPTED.name, COMMAND: ACCOUNT_COMMAND.name}
+
+
+def verify(settings: Settings, progress: Progress | None = None) -> Report:
+    """Read the whole ledger and the whole view, and report; `progress` is told (offsets read, offsets in all).
+
+    May run beside working owners, and changes nothing. Raises BrokerError, or the clients' own errors, when broker or
+    Redis do not answer: what could not be read is never called right.
+    """
+    facts = describe_topics(settings)
+    partitions = facts[AUDIT.name].partitions
+    tally = Tally(partitions)
+    register = Register()
+    steps = _Steps.begin(settings, partitions, progress)
+    breach = None
+    for partition in range(partitions):
+        audit, breach = _verify_partition(_Ledger(settings, facts), partition, register, steps)
+        tally.add(audit)
+        if breach is not None:
+            break
+    else:
+        breach = register.close()
+    dead_letters = count_dead_letters(settings, facts[USAGE_DEAD_LETTER.name].partitions)
+    return tally.report(breach, dead_letters)
+
+
+class _Ledger(NamedTuple):
+    settings: Settings
+    facts: dict[str, TopicFacts]
+
+
+class _Steps:
+    """Tells the caller how far the reading is; what was written since it began is not counted."""
+
+    def __init__(self, total: int, progress: Progress | None) -> None:
+        self._total = total
+        self._read = 0
+        self._progress = progress
+
+    @classmethod
+    def begin(cls, settings: Settings, partitions: int, progress: Progress | None) -> "_Steps":
+        places = [(AUDIT.name, partition) for partition in range(partitions)]
+        first = first_offsets(settings, places)
+        end = end_offsets(settings, places, committed_only=True)
+        return cls(sum(end[place] - first[place] for place in places), progress)
+
+    def add(self, offsets: int) -> None:
+        self._read = min(self._read + offsets, self._total)
+        if self._progress is not None:
+            self._progress(self._read, self._total)
+
+
+def _verify_partition(
+    ledger: _Ledger, partition: int, register: Register, steps: _Steps
+) -> tuple[PartitionAudit, Breach | None]:
+    settings, facts = ledger
+    view = _read_view(settings, partition)
+    audit = PartitionAudit(
+        partition,
+        facts[AUDIT.name].partitions,
+        genesis_hash(facts[AUDIT.name].topic_id.hex(), partition),
+        register,
+        today=int(time.time()) // _DAY_S,
+        view=view,
+    )
+    if moved_back(view):
+        return audit, Breach(partition, 0, VIEW, "the view was wiped again and again while it was read")
+    first, end = bounds(settings, AUDIT.name, partition)
+    told = first
+    for record in read_partition(settings, AUDIT.name, partition, first, end):
+        breach = audit.take(record.value, record.offset)
+        if breach is not None:
+            return audit, breach
+        if record.offset - told >= _PROGRESS_RECORDS:
+            steps.add(record.offset - told)
+            told = record.offset
+    steps.add(end - told)
+    return audit, audit.close() or _inputs_breach(ledger, audit)
+
+
+def _read_view(settings: Settings, partition: int) -> Dump:
+    for _ in range(_VIEW_ATTEMPTS - 1):
+        view = dump_partition(settings, partition)
+        if not moved_back(view):
+            return view
+        time.sleep(_VIEW_PAUSE_S)  # a rebuild begins with a wipe, and there is one of it
+    return dump_partition(settings, partition)
+
+
+def _inputs_breach(ledger: _Ledger, audit: PartitionAudit) -> Breach | None:
+    """Hold the positions against the inputs as they are: the same topics, as long, and nothing in the gaps."""
+    positions = audit.coverage.positions
+    if positions is None:
+        return None
+    for name, topic in _INPUTS.items():
+        position = getattr(positions, name)
+        if position.topic_id != ledger.facts[topic].topic_id:
+            return Breach(audit.partition, audit.chain.seq, COVERAGE, f"{topic} was made anew since: inputs are lost")
+        first, end = bounds(ledger.settings, topic, audit.partition)
+        if position.offset > end:
+            detail = f"{topic} ends at {end}, but events answer up to {position.offset}: it lost its tail"
+            return Breach(audit.partition, audit.chain.seq, COVERAGE, detail)
+        if position.offset < first:
+            detail = f"{topic} begins at {first}, but only what is below {position.offset} was answered"
+            return Breach(audit.partition, audit.chain.seq, COVERAGE, detail)
+        found = _gap_finding(ledger, audit, topic, [gap for gap in audit.coverage.gaps if gap.input == name], first)
+        if found is not None:
+            gap, finding = found
+            return Breach(audit.partition, gap.seq, *finding)
+    return None
+
+
+def _gap_finding(
+    ledger: _Ledger, audit: PartitionAudit, topic: str, gaps: list[Gap], first: int
+) -> tuple[Gap, Finding] | None:
+    if not gaps:
+        return None
+    if gaps[0].first < first:
+        detail = f"nothing answers offsets {gaps[0].first} to {gaps[0].end} of {topic}, and they are no longer kept"
+        return gaps[0], Finding(COVERAGE, f"{detail}: whether they held records cannot be proved")
+    records = read_partition(ledger.settings, topic, audit.partition, gaps[0].first, gaps[-1].end)
+    unanswered = first_unanswered(gaps, (record.offset for record in records))
+    if unanswered is None:
+        return None
+    gap, offset = unanswered
+    return gap, Finding(COVERAGE, f"nothing answers the record at offset {offset} of {topic}")

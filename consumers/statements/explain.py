@@ -1,0 +1,151 @@
+"""Why a charge is what it is: the arithmetic of its lines, down to the rounding, for a person with a pencil.
+
+Everything said here comes out of the event itself; no catalogue is read.
+"""
+
+import json
+from collections.abc import Iterator
+from math import gcd
+
+from consumers.statements.words import LANGUAGES, Words
+from pipeline.adapters.ledger_codec import iso_time
+from pipeline.domain.ledger import Event, Line
+from pipeline.domain.money import MICROS_PER_UNIT, format_micros, round_ratio
+from pipeline.domain.outcome import ANSWER_REASONS, CHARGED, DEAD_LETTER_REASONS
+from pipeline.domain.usage import DATA, VOICE, quantity
+
+
+def explain(event_id: str, event: Event, language: str = "en") -> list[str]:
+    """Return the explanation of an event as lines of text; `event_id` is its `<partition>-<seq>`."""
+    words = LANGUAGES[language]
+    if event.kind != CHARGED:
+        return list(_answer(words, event_id, event))
+    return list(_charge(words, event_id, event))
+
+
+def _charge(words: Words, event_id: str, event: Event) -> Iterator[str]:
+    currency = event.currency or ""
+    yield words.charge.format(id=event_id, amount=format_micros(event.amount_micros), currency=currency)
+    yield from _input(words, event)
+    if event.lines:
+        first = event.lines[0]
+        yield words.tariff.format(plan=first.plan, catalogue=first.catalogue[:12])
+    service = "" if event.usage is None else event.usage.service
+    for number, line in enumerate(event.lines, 1):
+        yield from _line(words, service, number, line)
+    if len(event.lines) > 1:
+        parts = " + ".join(format_micros(line.amount_micros) for line in event.lines)
+        yield words.sum.format(parts=parts, amount=format_micros(event.amount_micros), currency=currency)
+    yield _balance(words, event)
+
+
+def _input(words: Words, event: Event) -> Iterator[str]:
+    usage = event.usage
+    if usage is not None:
+        yield words.use.format(
+            service=usage.service,
+            direction=usage.direction,
+            other=usage.other_party or "-",
+            start=iso_time(usage.start_time),
+            quantity=_quantity(words, usage.service, quantity(usage)),
+        )
+    if event.command is not None:
+        yield words.fee.format(type=event.command["type"], id=event.command["command_id"])
+
+
+def _line(words: Words, service: str, number: int, line: Line) -> Iterator[str]:
+    head = words.rule.format(number=number, rule=line.rule)
+    if line.prefix is not None:
+        head += words.prefix.format(prefix=line.prefix)
+    if line.band is not None:
+        head += words.band.format(band=line.band)
+    yield head
+    recorded = words.recorded.format(quantity=_quantity(words, service, line.quantity))
+    if line.quantity_rounded != line.quantity:
+        recorded += words.rounded_up.format(quantity=_quantity(words, service, line.quantity_rounded))
+    if line.quantity or line.quantity_rounded:
+        yield "  " + recorded
+    if line.allowance is not None:
+        used = _quantity(words, service, line.allowance_used)
+        yield "  " + words.allowance.format(used=used, allowance=line.allowance)
+    if line.rounding is None:
+        yield "  " + words.free
+        return
+    for step in line.steps:
+        yield "  " + words.step.format(
+            increments=step.increments,
+            increment=step.increment,
+            unit=line.unit,
+            price=step.price,
+            per=step.per,
+            from_=step.from_,
+            amount=_exact(step.amount),
+        )
+    if line.connect_fee_micros:
+        yield "  " + words.connect_fee.format(amount=format_micros(line.connect_fee_micros))
+    if line.maximum_micros is not None:
+        yield "  " + words.capped.format(maximum=format_micros(line.maximum_micros))
+    sums = {"before": _exact(line.meter_sum_before), "after": _exact(line.meter_sum_after)}
+    yield "  " + (words.own_meter if line.meter is None else words.meter).format(meter=line.meter, **sums)
+    yield "  " + _rounding(words, line)
+
+
+def _rounding(words: Words, line: Line) -> str:
+    """Say the one rounding; where the sum before was rounded another way, it is what was charged so far."""
+    assert line.rounding is not None
+    decimals, mode = line.rounding.split(" ")[:2]
+    numerator, denominator = _ratio(line.meter_sum_after)
+    after = round_ratio(numerator, denominator, int(decimals), mode)
+    return words.rounding.format(
+        decimals=decimals,
+        mode=mode,
+        after=format_micros(after),
+        before=format_micros(after - line.amount_micros),
+        amount=format_micros(line.amount_micros),
+    )
+
+
+def _balance(words: Words, event: Event) -> str:
+    return words.balance.format(
+        before=format_micros(event.balance_before_micros),
+        amount=format_micros(event.balance_before_micros - event.balance_after_micros),
+        after=format_micros(event.balance_after_micros),
+        currency=event.currency or "",
+    )
+
+
+def _answer(words: Words, event_id: str, event: Event) -> Iterator[str]:
+    reason = event.reason or ""
+    yield words.answer.format(id=event_id, kind=event.kind, reason=reason).rstrip()
+    yield "  " + (ANSWER_REASONS.get(reason) or DEAD_LETTER_REASONS.get(reason) or words.unknown_reason)
+    yield from _input(words, event)
+    if event.detail is not None:
+        for name, value in json.loads(event.detail).items():
+            shown = value if isinstance(value, str | int) else json.dumps(value, ensure_ascii=False)
+            yield "  " + words.detail.format(name=name, value=shown)
+    if event.account_seq:
+        yield _balance(words, event)
+
+
+def _ratio(text: str) -> tuple[int, int]:
+    """Read an exact sum of micro-units, `n` or `n/d`."""
+    numerator, _, denominator = text.partition("/")
+    return int(numerator), int(denominator or "1")
+
+
+def _exact(text: str) -> str:
+    """Write an exact sum of micro-units in the currency's unit: as a decimal, or as a fraction and how it begins."""
+    numerator, denominator = _ratio(text)
+    if denominator == 1:
+        return format_micros(numerator)
+    begins = format_micros(abs(numerator) // denominator, 6)
+    common = gcd(numerator, denominator * MICROS_PER_UNIT)
+    fraction = f"{numerator // common}/{denominator * MICROS_PER_UNIT // common}"
+    return f"{fraction} ({'-' if numerator < 0 else ''}{begins}...)"
+
+
+def _quantity(words: Words, service: str, amount: int) -> str:
+    if service == VOICE:
+        seconds, ms = divmod(amount, 1000)
+        return f"{seconds}.{ms:03d} {words.second}" if ms else f"{seconds} {words.second}"
+    return f"{amount:,} {words.octet}" if service == DATA else f"{amount} {words.message}"
