@@ -211,6 +211,8 @@ class Watchdog(threading.Thread):
         self._settings = settings
         self._assigned = assigned
         self._timeout_s = settings.detect.stall_timeout_s
+        self._balancing_s = self._timeout_s + settings.detect.session_timeout_ms / 1000
+        """longest sound balance: the group first waits out the session of a member that was killed"""
         self._ended = threading.Event()
         self._admin = admin(settings)
         self._clock = StallClock(self._timeout_s)
@@ -258,7 +260,7 @@ class Watchdog(threading.Thread):
         self._lag.set(sum(ends[AUDIT.name, partition] - offset for partition, offset in behind.items()))
         if mine is None:
             self._balancing_since_s = self._balancing_since_s or now_s
-            return "the group was being balanced" if now_s - self._balancing_since_s > self._timeout_s else None
+            return "the group was being balanced" if now_s - self._balancing_since_s > self._balancing_s else None
         self._balancing_since_s = None
         stalled = self._clock.stalled(now_s, behind)
         return None if stalled is None else f"partition {stalled} stands at offset {behind[stalled]}"

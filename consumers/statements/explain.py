@@ -6,6 +6,7 @@ Everything said here comes out of the event itself; no catalogue is read.
 import json
 from collections.abc import Iterator
 from math import gcd
+from typing import Final
 
 from consumers.statements.words import LANGUAGES, Words
 from pipeline.adapters.ledger_codec import iso_time
@@ -13,6 +14,8 @@ from pipeline.domain.ledger import Event, Line
 from pipeline.domain.money import MICROS_PER_UNIT, format_micros, round_ratio
 from pipeline.domain.outcome import ANSWER_REASONS, CHARGED, DEAD_LETTER_REASONS
 from pipeline.domain.usage import DATA, VOICE, quantity
+
+_MOMENTS: Final = frozenset({"at", "start_time", "broker_time", "plan_from", "effective", "from", "closed_at"})
 
 
 def explain(event_id: str, event: Event, language: str = "en") -> list[str]:
@@ -121,10 +124,24 @@ def _answer(words: Words, event_id: str, event: Event) -> Iterator[str]:
     yield from _input(words, event)
     if event.detail is not None:
         for name, value in json.loads(event.detail).items():
-            shown = value if isinstance(value, str | int) else json.dumps(value, ensure_ascii=False)
-            yield "  " + words.detail.format(name=name, value=shown)
+            yield "  " + words.detail.format(name=name, value=detail_text(name, value))
     if event.account_seq:
-        yield _balance(words, event)
+        amount = event.balance_after_micros - event.balance_before_micros
+        yield words.balance_changed.format(
+            before=format_micros(event.balance_before_micros),
+            amount=format_micros(amount),
+            after=format_micros(event.balance_after_micros),
+            currency=event.currency or "",
+        )
+
+
+def detail_text(name: str, value: object) -> str:
+    """Write one thing of an event's detail for people: moments as times, the rest as it is."""
+    if name in _MOMENTS and isinstance(value, int):
+        return iso_time(value)
+    if isinstance(value, list) and all(isinstance(item, str | int) for item in value):
+        return ", ".join(map(str, value))
+    return str(value) if isinstance(value, str | int) else json.dumps(value, ensure_ascii=False)
 
 
 def _ratio(text: str) -> tuple[int, int]:

@@ -26,6 +26,7 @@ class Words(NamedTuple):
     line_amount: str
     sum: str
     balance: str
+    balance_changed: str
     answer: str
     detail: str
     unknown_reason: str
@@ -55,6 +56,7 @@ ENGLISH: Final = Words(
     line_amount="this part: {amount}",
     sum="together {parts} = {amount} {currency}",
     balance="balance {before} - {amount} = {after} {currency}",
+    balance_changed="balance {before} + {amount} = {after} {currency}",
     answer="event {id}: {kind} {reason}",
     detail="{name}: {value}",
     unknown_reason="(no sentence for this reason)",

@@ -42,11 +42,11 @@ def own_settings(data_dir: Path | None = None) -> "Settings":
 
 def settings_of_servers(data_dir: Path | None = None) -> "Settings":
     """Return the settings with the addresses of the servers that `chargeline up` started, where none are configured."""
-    from deploy.local.supervisor import read_state
-
     settings = own_settings(data_dir)
     if settings.kafka.bootstrap_servers and settings.redis.url:
         return settings
+    from deploy.local.supervisor import read_state
+
     state = read_state(settings.data_dir)
     if state is None:
         raise RefusedError(

@@ -1,6 +1,7 @@
 # ruff: noqa: D301 - \b keeps the lines of an example as they are
 """`chargeline dlq`: records that could not be accepted, why, and sending them again once the cause is gone."""
 
+import re
 from collections import Counter
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -18,6 +19,7 @@ app = typer.Typer(help="Dead letters: look, and send them again.", no_args_is_he
 Reason = Annotated[str | None, typer.Option("--reason", metavar="WORD", help="Only those with this reason.")]
 Ids = Annotated[list[str] | None, typer.Argument(metavar="[ID]...", help="As the list shows them; none: all.")]
 _TIMEOUT_S: Final = 60.0
+_ID: Final = re.compile(r"([0-9]{1,9})-([0-9]{1,18})")
 
 
 @app.command("list")
@@ -141,12 +143,11 @@ def _chosen(settings: "Settings", ids: list[str], reason: str | None, timeout_s:
 
 
 def _place(text: str) -> tuple[int, int]:
-    from pipeline.domain.commands import parse_event_id
-
-    place = parse_event_id(text)
-    if place is None:
+    """Read a dead letter's `<partition>-<offset>`."""
+    found = _ID.fullmatch(text)
+    if found is None:
         misused(f"an id is <partition>-<offset> like 0-17, not {text[:40]!r}")
-    return place
+    return int(found[1]), int(found[2])
 
 
 def _to_json(letter: "DeadLetter") -> dict[str, Any]:

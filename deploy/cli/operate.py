@@ -25,7 +25,7 @@ def up(
     foreground: Annotated[bool, typer.Option("--foreground", help="Stay, until Ctrl-C stops everything.")] = False,
     data_dir: DataDir = None,
 ) -> None:
-    """Start everything, and return when it is ready.
+    """Start everything; return when it is ready.
 
     What dies is started again; a second `up` changes nothing. With neither a broker nor Redis configured, embedded
     ones are started.

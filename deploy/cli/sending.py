@@ -206,8 +206,6 @@ def _say_unknown(answer: "Answer") -> None:
 
 def in_words(detail: dict[str, object]) -> str:
     """Write a refusal's detail in one line."""
-    parts = []
-    for name, value in detail.items():
-        shown = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
-        parts.append(f"{name}: {shown}")
-    return "; ".join(parts)
+    from consumers.statements.explain import detail_text
+
+    return "; ".join(f"{name}: {detail_text(name, value)}" for name, value in detail.items())

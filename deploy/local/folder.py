@@ -39,6 +39,10 @@ class Folder(NamedTuple):
         return self.root / "run"
 
     @property
+    def lock(self) -> Path:
+        return self.run / "lock"
+
+    @property
     def state(self) -> Path:
         return self.run / "state.json"
 

@@ -60,7 +60,7 @@ def find_jars(settings: Settings, progress: Callable[[str], None]) -> Path:
     try:
         if _is_whole(folder, jars):
             return folder
-        with locked(folder.with_suffix(".lock"), wait=True):
+        with locked(folder.with_name(f"{folder.name}.lock"), wait=True):
             if not _is_whole(folder, jars):
                 _fill(folder, jars, settings.local.maven_repository, progress)
     except OSError as error:

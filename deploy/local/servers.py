@@ -105,7 +105,7 @@ def embedded(settings: Settings, progress: Progress = lambda _line: None) -> Ite
     """
     folder = Folder(settings.data_dir.absolute())
     folder.make()
-    with locked(folder.run / "lock", wait=False) as ours:
+    with locked(folder.lock, wait=False) as ours:
         if not ours:
             raise LocalServerError(
                 f"the data directory {folder.root} is in use; `chargeline down` stops what runs there"

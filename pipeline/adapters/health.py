@@ -20,6 +20,7 @@ Checks = Callable[[], dict[str, str | None]]
 """Name of each check to what is wrong with it, None where nothing is. Called a request, from any thread: be quick."""
 
 REQUEST_TIMEOUT_S: Final = 5
+STOP_NOTICED_S: Final = 0.05
 _PLAIN: Final = "text/plain; charset=utf-8"
 _log = logger("health")
 
@@ -43,7 +44,9 @@ class Server:
         kind = _Http6 if ":" in host else _Http
         self._http = kind((host, port), type("Handler", (_Handler,), {"pages": pages}))
         self.port: int = self._http.server_address[1]
-        self._thread = threading.Thread(target=self._http.serve_forever, name="health", daemon=True)
+        self._thread = threading.Thread(
+            target=self._http.serve_forever, args=(STOP_NOTICED_S,), name="health", daemon=True
+        )
         self._thread.start()
 
     def drain(self) -> None:

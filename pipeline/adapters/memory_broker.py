@@ -108,6 +108,7 @@ class MemoryPartition:
 
     def commit(self, events: Sequence[tuple[str, bytes]], bindings: Sequence[tuple[str, bytes]]) -> None:
         """See PartitionEdge."""
+        assert self._epoch is not None, "fence first"
         if self._epoch != self._broker.epochs.get(self._partition):
             raise FencedError(f"epoch {self._epoch}")
         log = self._broker.audit.setdefault(self._partition, [])

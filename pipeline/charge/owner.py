@@ -15,8 +15,8 @@
 from collections.abc import Iterator, Mapping, Sequence
 
 from pipeline.adapters.avro import ACCOUNT_COMMAND, SUBSCRIBER_BINDING, UndecodableError, UnknownSchemaError
-from pipeline.adapters.ledger_codec import StoredEvent, accepted_usage_of, encode_event
-from pipeline.adapters.partition import LedgerHaltedError, PartitionEdge, Raw
+from pipeline.adapters.ledger_codec import StoredEvent, accepted_usage_of, encode_event, usage_body_of
+from pipeline.adapters.partition import Inputs, LedgerHaltedError, PartitionEdge, Raw
 from pipeline.adapters.store import Need, Store
 from pipeline.domain import commands
 from pipeline.domain.account import Account
@@ -42,6 +42,7 @@ from pipeline.topics import partition_of
 APPLY_EVENTS_MAX = 2_000
 DEATHS_BEFORE_SINGLE = 2
 DEATHS_BEFORE_QUARANTINE = 3
+QUARANTINED = "ended the process three times"
 
 
 class Owner:
@@ -57,6 +58,9 @@ class Owner:
         self._settings = settings
         self._hash = b""
         self._carried: list[Raw] = []
+        self._singly = False
+        """one record at a time, until what was fetched with the record that may be deadly is answered"""
+        self._attempting = False
         self._partition_of: dict[str, int] = {}
         self.head: Head | None = None
         self.replayed = 0
@@ -86,9 +90,11 @@ class Owner:
         if not raw:
             return 0
         at = f"{head.positions.usage.offset}:{head.positions.command.offset}"
+        self._attempting = True
         deaths = self._store.attempt(self.partition, at) - 1
-        if deaths >= DEATHS_BEFORE_SINGLE:
+        if deaths >= DEATHS_BEFORE_SINGLE or self._singly:
             raw, self._carried = raw[:1], raw[1:]
+            self._singly = bool(self._carried)
         inputs = [_read(record, quarantined=deaths >= DEATHS_BEFORE_QUARANTINE) for record in raw]
         catalogues, catalogue_offset = self._edge.catalogues()
         prepared = prepare(inputs, self._named_events(inputs))
@@ -105,18 +111,20 @@ class Owner:
         self._write(decided)
         self.head = batch.head
         self._store.attempts_ended(self.partition)
+        self._attempting = False
         return len(decided)
 
     def failed(self) -> None:
         """Say that the batch in hand failed without ending the process, so its deaths are not counted up."""
-        self._store.attempts_ended(self.partition)
+        if self._attempting:  # a take-over that failed says nothing of the batch that comes after it
+            self._store.attempts_ended(self.partition)
 
     # --- take-over ---
 
     def _check_view(self, view: Mapping[str, str], last: StoredEvent | None) -> None:
         ledger_seq = 0 if last is None else last.event.seq
         view_seq = int(view.get("seq", "0"))
-        if view.get("layout", LAYOUT) == LAYOUT and view_seq > ledger_seq:
+        if view_seq > ledger_seq:  # whatever its layout: `seq` is in all of them
             raise LedgerHaltedError(
                 f"ledger partition {self.partition} ends at event {ledger_seq}, but the view has seen {view_seq}: "
                 f"events {ledger_seq + 1} to {view_seq} are gone from the ledger"
@@ -156,17 +164,11 @@ class Owner:
 
     def _head(self, last: StoredEvent | None) -> Head:
         found = self._edge.inputs()
-        if last is None:
-            positions = Positions(
-                Position(found.usage_topic_id, found.usage_first),
-                Position(found.command_topic_id, found.command_first),
-                Position(found.catalogue_topic_id, 0),
-            )
-            return Head(self.partition, 0, 0, self._settings.late_window_days, 1, positions)
-        event = last.event
+        positions = first_positions(found) if last is None else last.event.positions
         for name, position, topic_id, first, end in (
-            ("usage", event.positions.usage, found.usage_topic_id, found.usage_first, found.usage_end),
-            ("command", event.positions.command, found.command_topic_id, found.command_first, found.command_end),
+            ("usage", positions.usage, found.usage_topic_id, found.usage_first, found.usage_end),
+            ("command", positions.command, found.command_topic_id, found.command_first, found.command_end),
+            ("catalogue", positions.catalogue, found.catalogue_topic_id, 0, positions.catalogue.offset),
         ):
             where = f"ledger partition {self.partition}, its {name} input"
             if position.topic_id != topic_id:
@@ -177,7 +179,10 @@ class Owner:
                 )
             if position.offset > end:
                 raise LedgerHaltedError(f"{where}: it ends at {end}, but {position.offset - 1} was charged")
-        return Head(self.partition, event.seq, event.clock, event.late_window_days, event.epoch + 1, event.positions)
+        if last is None:
+            return Head(self.partition, 0, 0, self._settings.late_window_days, 1, positions)
+        event = last.event
+        return Head(self.partition, event.seq, event.clock, event.late_window_days, event.epoch + 1, positions)
 
     def _change_late_window(self, head: Head) -> None:
         """Write into the ledger that another late window holds from here on: a replay must decide the same."""
@@ -226,7 +231,10 @@ class Owner:
         events: list[tuple[Event, bytes]] = []
         bindings: list[tuple[str, bytes]] = []
         for item in decided:
-            value, event_hash = encode_event(item.event, item.usage_body, previous)
+            body = item.usage_body
+            if body is None and item.event.usage is not None:  # a settled review: the record was held as an event
+                body = usage_body_of(item.event.usage)
+            value, event_hash = encode_event(item.event, body, previous)
             values.append((item.event.account, value))
             events.append((item.event, event_hash))
             previous = event_hash
@@ -234,6 +242,13 @@ class Owner:
         self._edge.commit(values, bindings)
         self._hash = previous
         self._store.apply(self.partition, before.hex(), fold(events))
+
+
+def first_positions(found: Inputs) -> Positions:
+    """Return where an empty ledger begins: at the very first offsets, so that what expired before is seen as a loss."""
+    return Positions(
+        Position(found.usage_topic_id, 0), Position(found.command_topic_id, 0), Position(found.catalogue_topic_id, 0)
+    )
 
 
 def replay_chunk(store: Store, partition: int, previous: bytes, chunk: Sequence[StoredEvent]) -> bytes:
@@ -257,7 +272,7 @@ def binding_row(binding: Binding) -> tuple[str, bytes]:
 def _read(record: Raw, *, quarantined: bool) -> Input:
     if record.is_command:
         if quarantined:
-            return CommandInput(record.offset, None, record.value, "quarantined", record.timestamp_ms)
+            return CommandInput(record.offset, None, record.value, QUARANTINED, record.timestamp_ms, quarantined=True)
         if len(record.value) > commands.COMMAND_BYTES_MAX:
             return CommandInput(record.offset, None, record.value, "larger than 64 KiB", record.timestamp_ms)
         try:
@@ -266,7 +281,7 @@ def _read(record: Raw, *, quarantined: bool) -> Input:
             return CommandInput(record.offset, None, record.value, str(error), record.timestamp_ms)
         return CommandInput(record.offset, command, record.value, None, record.timestamp_ms)
     if quarantined:
-        return UsageInput(record.offset, None, None, record.value, "ended the process three times", quarantined=True)
+        return UsageInput(record.offset, None, None, record.value, QUARANTINED, quarantined=True)
     try:
         usage, body = accepted_usage_of(record.value)
     except (UndecodableError, UnknownSchemaError) as error:

@@ -138,9 +138,9 @@ def purse_for(usage: AcceptedUsage, fields: Mapping[str, str], catalogue: "Catal
             used = int(fields.get(field, "0/0").partition("/")[0])
             expires = periods.month_end_ms if monthly else periods.day_end_ms
             buckets.append(Bucket(allowance, field, used, allowance.size, expires, None))
-    for field, text in fields.items():
+    for field in fields:
         if field.startswith("grant:"):
-            bought = parse_grant(text)
+            bought = parse_grant(fields[field])
             if bought.from_ms <= start and (bought.to_ms is None or start < bought.to_ms):
                 source = catalogue.plan_at(bought.plan, start)
                 found = None if source is None else source.allowance(bought.allowance)

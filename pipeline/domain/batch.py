@@ -26,13 +26,14 @@ class UsageInput(NamedTuple):
 
 
 class CommandInput(NamedTuple):
-    """A record of the command topic: read, or why it could not be."""
+    """A record of the command topic: read, or why it could not be, or quarantined as a usage record is."""
 
     offset: int
     command: Command | None
     value: bytes
     problem: str | None
     broker_time_ms: int
+    quarantined: bool = False
 
 
 Input = UsageInput | CommandInput

@@ -52,15 +52,12 @@ class Batch:
             clock = self.head.clock if source.usage is None else max(self.head.clock, source.usage.received_at)
             self._answer_next(positions, clock)
             if source.usage is None:
-                kind, reason = (REVIEW, "quarantined") if source.quarantined else (REJECTED, "undecodable")
-                event_id = f"usage-{self.head.partition}-{source.offset}"
-                return self._unread(kind, reason, source.value, event_id, source.problem)
+                return self._unread(source, f"usage-{self.head.partition}-{source.offset}")
             return self._decide_usage(item, source, source.usage)
         positions = Positions(before.usage, Position(before.command.topic_id, source.offset + 1), before.catalogue)
         self._answer_next(positions, self.head.clock)
         if source.command is None:
-            event_id = f"command-{self.head.partition}-{source.offset}"
-            return self._unread(REJECTED, "undecodable", source.value, event_id, source.problem)
+            return self._unread(source, f"command-{self.head.partition}-{source.offset}")
         return self._decide_command(item, source, source.command)
 
     def seal(self, reason: str, detail: dict[str, object]) -> Decided:
@@ -325,13 +322,14 @@ class Batch:
         head = self.head
         self.head = Head(head.partition, head.seq + 1, clock, head.late_window_days, head.epoch, positions)
 
-    def _unread(self, kind: str, reason: str, value: bytes, event_id: str, problem: str | None) -> Decided:
-        whole = hashlib.sha256(value).digest()
+    def _unread(self, source: UsageInput | CommandInput, event_id: str) -> Decided:
+        kind, reason = (REVIEW, "quarantined") if source.quarantined else (REJECTED, "undecodable")
+        whole = hashlib.sha256(source.value).digest()
         detail: dict[str, object] = {
-            "problem": problem,
-            "bytes": len(value),
+            "problem": source.problem,
+            "bytes": len(source.value),
             "sha256": whole.hex(),
-            "first_bytes": value[:UNDECODABLE_BYTES_KEPT].hex(),
+            "first_bytes": source.value[:UNDECODABLE_BYTES_KEPT].hex(),
         }
         return Decided(self._answered(kind, event_id, "", None, reason, detail, whole), None)
 

@@ -90,11 +90,13 @@ def kept_fields(command: Command) -> tuple[str, ...]:
 
 
 def parse_event_id(text: object) -> tuple[int, int] | None:
-    """Read `<partition>-<seq>`; None if it is something else."""
+    """Read `<partition>-<seq>`; None if it is something else. An event has one name: no leading zeros."""
     partition, dash, seq = str(text).partition("-")
     if not dash or not (partition.isascii() and partition.isdigit() and seq.isascii() and seq.isdigit()):
         return None
-    return (int(partition), int(seq)) if len(partition) < 10 and len(seq) < 19 else None
+    if len(partition) >= 10 or len(seq) >= 19 or f"{int(partition)}-{int(seq)}" != str(text) or seq == "0":
+        return None
+    return int(partition), int(seq)
 
 
 def repeat_of(command: Command, digest: bytes, kept: Mapping[str, str]) -> Refusal | None:

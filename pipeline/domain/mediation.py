@@ -234,8 +234,10 @@ def _fault(usage: UsageRecord, encoded_bytes: int) -> tuple[str, str] | None:
     if service != DATA:
         if up or down:
             return "uplink_octets" if up else "downlink_octets", f"not 0 on {service}"
-    elif up < 0 or down < 0 or up + down > OCTETS_MAX:
-        return "uplink_octets" if up < 0 or up > OCTETS_MAX else "downlink_octets", f"not within 0..{OCTETS_MAX}"
+    elif up < 0 or down < 0:
+        return "uplink_octets" if up < 0 else "downlink_octets", "negative"
+    elif up + down > OCTETS_MAX:
+        return "uplink_octets + downlink_octets", f"more than {OCTETS_MAX}"
     if service in (VOICE, DATA):
         if usage.message_count:
             return "message_count", f"not 0 on {service}"

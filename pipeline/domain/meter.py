@@ -125,6 +125,8 @@ class Advance(NamedTuple):
 
 def ratio_text(numerator: int, denominator: int) -> str:
     """Write an exact sum: `n`, or `n/d` in lowest terms."""
+    if denominator == 1:
+        return str(numerator)
     common = gcd(numerator, denominator)
     return str(numerator // common) if common == denominator else f"{numerator // common}/{denominator // common}"
 

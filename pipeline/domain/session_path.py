@@ -57,19 +57,28 @@ def value_of(part: PathPart, prefix: str | None, plan: str, valid_from: int, cat
 
 def read_path(session: Mapping[str, str], catalogues: Catalogues) -> list[PathPart]:
     """Read a session's state: its parts in their order. Every version that a part names must be given."""
+    known: dict[str, tuple[Rule, Curve]] = {}
     parts = []
     for name, value in session.items():
         start, partial_number, record_id = name.split(":", 2)
-        recorded, taken, rule_id, plan_id, valid_from, prefix, version = value.split(" ")
-        catalogue = catalogues.by_hash(version)
-        assert catalogue is not None, "a session names a catalogue that is not there"
-        plan = catalogue.plan_at(plan_id, int(valid_from))
-        assert plan is not None, "a session names a plan that its catalogue does not have"
-        rule = plan.rule(rule_id)
-        curve = rule.curve(None if prefix == "-" else prefix)
-        parts.append(PathPart(int(start), int(partial_number), record_id, int(recorded), int(taken), rule, curve))
+        recorded, taken, priced_by = value.split(" ", 2)
+        found = known.get(priced_by)
+        if found is None:
+            found = known[priced_by] = _priced_by(priced_by, catalogues)
+        parts.append(PathPart(int(start), int(partial_number), record_id, int(recorded), int(taken), *found))
     parts.sort(key=PathPart.place)
     return parts
+
+
+def _priced_by(text: str, catalogues: Catalogues) -> tuple[Rule, Curve]:
+    """Find the rule and the curve that `rule plan valid_from prefix catalogue` name."""
+    rule_id, plan_id, valid_from, prefix, version = text.split(" ")
+    catalogue = catalogues.by_hash(version)
+    assert catalogue is not None, "a session names a catalogue that is not there"
+    plan = catalogue.plan_at(plan_id, int(valid_from))
+    assert plan is not None, "a session names a plan that its catalogue does not have"
+    rule = plan.rule(rule_id)
+    return rule, rule.curve(None if prefix == "-" else prefix)
 
 
 def share_after(path: Sequence[PathPart], preceding: int, part: PathPart) -> int:

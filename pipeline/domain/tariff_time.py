@@ -92,7 +92,7 @@ class TariffTime:
     `offsets`: (from UTC ms, seconds east of UTC), by time; the first holds for all time before it.
     """
 
-    __slots__ = ("_days", "_from_ms", "_offset_ms")
+    __slots__ = ("_days", "_from_ms", "_last", "_offset_ms")
 
     def __init__(self, offsets: Sequence[Sequence[int]]) -> None:
         self._from_ms = [begin for begin, _ in offsets]
@@ -100,17 +100,28 @@ class TariffTime:
         assert self._from_ms, "a tariff zone without an offset"
         assert self._from_ms == sorted(set(self._from_ms)), "offsets not by time"
         self._days: dict[int, LocalDay] = {}
+        self._last = self._stretch(self._from_ms[-1])
+
+    def _stretch(self, moment_ms: int) -> tuple[int, int, int]:
+        """Return the stretch of one offset that holds the moment: from, until (exclusive), offset."""
+        after = bisect_right(self._from_ms, moment_ms)
+        until = self._from_ms[after] if 0 < after < len(self._from_ms) else _END_OF_TIME_MS
+        if after:
+            return self._from_ms[after - 1], until, self._offset_ms[after - 1]
+        return -_END_OF_TIME_MS, self._from_ms[1] if len(self._from_ms) > 1 else until, self._offset_ms[0]
 
     def local(self, moment_ms: int) -> LocalMoment:
         """Return the local day and time of day of a moment, and until when its offset holds."""
-        after = bisect_right(self._from_ms, moment_ms)
-        day, time_of_day = divmod(moment_ms + self._offset_ms[after - 1 if after else 0], DAY_MS)
-        after = after or 1
-        return LocalMoment(day, time_of_day, self._from_ms[after] if after < len(self._from_ms) else _END_OF_TIME_MS)
+        begin, until, offset = self._last
+        if not begin <= moment_ms < until:  # most records are of one season: the stretch asked for last is remembered
+            begin, until, offset = self._last = self._stretch(moment_ms)
+        day, time_of_day = divmod(moment_ms + offset, DAY_MS)
+        return LocalMoment(day, time_of_day, until)
 
     def periods(self, moment_ms: int) -> LocalDay:
         """Return the day and the month of a moment; each local day is worked out once and remembered."""
-        day = self.local(moment_ms).day
+        begin, until, offset = self._last
+        day = (moment_ms + offset) // DAY_MS if begin <= moment_ms < until else self.local(moment_ms).day
         known = self._days.get(day)
         if known is None:
             year, month, day_of_month = civil(day)

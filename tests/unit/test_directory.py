@@ -72,7 +72,9 @@ def test_a_row_that_charge_cannot_have_written_stops(key, value):
 
 
 SPANS = st.lists(st.tuples(st.integers(0, 20), st.one_of(st.none(), st.integers(0, 20))), max_size=3)
-ROWS = st.lists(st.tuples(st.sampled_from(["x", "y"]), st.sampled_from("abc"), st.one_of(st.none(), SPANS)), max_size=12)
+ROWS = st.lists(
+    st.tuples(st.sampled_from(["x", "y"]), st.sampled_from("abc"), st.one_of(st.none(), SPANS)), max_size=12
+)
 
 
 @given(ROWS, st.integers(0, 20))

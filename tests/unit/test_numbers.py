@@ -38,8 +38,8 @@ SAME_FOR_BOTH = [
     (CHINA, "anonymous", None),
     (CHINA, "++8613800000001", None),
     (CHINA, "+86138x0000001", None),
-    (CHINA, "٠٠٨٦١٣٨٠٠٠٠٠٠١", None),
-    (CHINA, "１３８００００００００１", None),
+    (CHINA, "\u0660\u0660\u0668\u0666\u0661\u0663\u0668\u0660\u0660\u0660", None),
+    (CHINA, "\uff11\uff13\uff18\uff10\uff10\uff10\uff10\uff10\uff11", None),
     (CHINA, "*31#13800000001", None),
 ]
 

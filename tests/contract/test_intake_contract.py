@@ -1,0 +1,365 @@
+"""Mediate's edges keep the same promises in memory and on a real broker; then what only a broker can do."""
+
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
+from typing import NamedTuple
+
+import pytest
+
+from pipeline.adapters.avro import SUBSCRIBER_BINDING
+from pipeline.adapters.intake import DirectoryFeed, Intake, NotDeliveredError
+from pipeline.adapters.kafka.client import BrokerError, NewTopic, Producer, admin, producer, transactional_producer
+from pipeline.adapters.kafka.intake import GROUP, KafkaDirectory, KafkaIntake
+from pipeline.adapters.kafka.reader import FollowingReader
+from pipeline.adapters.kafka.topics import create_topics
+from pipeline.adapters.memory_intake import MemoryDirectory, MemoryIntake, MemoryTopics
+from pipeline.domain.mediation import RawRecord
+from pipeline.settings import Settings
+from pipeline.topics import (
+    SUBSCRIBER,
+    TOPICS,
+    USAGE_ACCEPTED,
+    USAGE_DEAD_LETTER,
+    USAGE_RECEIVED,
+)
+
+PARTITIONS = 4
+WAIT_S = 30
+
+
+class Written(NamedTuple):
+    key: bytes | None
+    value: bytes | None
+    headers: tuple[tuple[str, bytes | None], ...]
+
+
+class MemoryEdges:
+    """A broker in memory."""
+
+    def __init__(self) -> None:
+        self.topics = MemoryTopics(PARTITIONS, PARTITIONS)
+        self.rows: list[tuple[bytes, bytes | None]] = []
+
+    def open(self) -> Intake:
+        return MemoryIntake(self.topics)
+
+    def directory(self) -> DirectoryFeed:
+        return MemoryDirectory(self.rows)
+
+    def receive(self, partition, value, key=None, headers=()):
+        self.topics.receive(partition, 1_790_000_000_000, value, key, headers)
+
+    def put(self, key, value):
+        self.rows.append((key, value))
+
+    def accepted(self):
+        return {p: [Written(*sent) for sent in log] for p, log in enumerate(self.topics.accepted) if log}
+
+    def dead_letters(self):
+        return [Written(*sent) for sent in self.topics.dead_letters]
+
+    def send_what_will_fail(self, intake):
+        intake.deliver_at_most = 0
+        intake.send_dead_letter(b"k", b"v", ())
+
+
+class KafkaEdges:
+    """A real broker with fresh topics."""
+
+    def __init__(self, settings: Settings, stack: ExitStack) -> None:
+        self.settings = settings
+        self.stack = stack
+        self.probe = producer(settings)
+        self.opened: Intake | None = None
+
+    def open(self) -> Intake:
+        if self.opened is not None:
+            self.opened.close()
+        self.opened = intake = KafkaIntake(self.settings)
+        self.stack.callback(intake.close)
+        return intake
+
+    def directory(self) -> DirectoryFeed:
+        return self.stack.enter_context(closing(KafkaDirectory(self.settings, 1)))
+
+    def receive(self, partition, value, key=None, headers=()):
+        self.probe.produce(USAGE_RECEIVED.name, value, key, partition, headers=list(headers))
+        assert self.probe.flush(WAIT_S) == 0
+
+    def put(self, key, value):
+        self.probe.produce(SUBSCRIBER.name, value, key)
+        assert self.probe.flush(WAIT_S) == 0
+
+    def accepted(self):
+        found: dict[int, list[Written]] = {}
+        for record in self._read(USAGE_ACCEPTED.name, PARTITIONS):
+            found.setdefault(record.partition, []).append(Written(record.key, record.value, record.headers))
+        return found
+
+    def dead_letters(self):
+        return [Written(r.key, r.value, r.headers) for r in self._read(USAGE_DEAD_LETTER.name, 1)]
+
+    def _read(self, topic, partitions):
+        with FollowingReader.from_beginning(self.settings, [(topic, p) for p in range(partitions)]) as reader:
+            return list(reader.read_to_end(WAIT_S))
+
+    def send_what_will_fail(self, intake):
+        intake.send_dead_letter(b"k", os.urandom(2 * 1024 * 1024), ())  # more than the topic takes
+
+
+@pytest.fixture(scope="module")
+def broker() -> str:
+    found = os.environ.get("CHARGELINE_KAFKA__BOOTSTRAP_SERVERS")
+    if not found:
+        pytest.skip("no broker: set CHARGELINE_KAFKA__BOOTSTRAP_SERVERS")
+    return found
+
+
+@pytest.fixture
+def settings(broker) -> Settings:
+    """Settings of a broker whose topics are empty and whose group has no offsets."""
+    made = Settings(
+        kafka={"bootstrap_servers": broker, "ledger_partitions": PARTITIONS},
+        mediate={"directory_timeout_ms": 2_000, "directory_load_timeout_ms": 20_000},
+    )
+    client = admin(made)
+    there = client.list_topics(timeout=WAIT_S).topics
+    for future in client.delete_topics([t.name for t in TOPICS if t.name in there] or ["none"]).values():
+        future.exception(WAIT_S)
+    until(lambda: not {t.name for t in TOPICS} & set(client.list_topics(timeout=WAIT_S).topics))
+    create_topics(made)
+    client.delete_consumer_groups([GROUP])[GROUP].exception(WAIT_S)
+    return made
+
+
+@pytest.fixture
+def kafka(settings) -> Iterator[KafkaEdges]:
+    with ExitStack() as stack:
+        yield KafkaEdges(settings, stack)
+
+
+@pytest.fixture(params=["memory", "kafka"])
+def edges(request) -> MemoryEdges | KafkaEdges:
+    return MemoryEdges() if request.param == "memory" else request.getfixturevalue("kafka")
+
+
+def until(true: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + WAIT_S
+    while not true():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.05)
+
+
+def polled(intake: Intake, count: int, records_max: int = 100) -> list[RawRecord]:
+    """Poll until so many records have come; no more may come with them."""
+    found: list[RawRecord] = []
+    deadline = time.monotonic() + WAIT_S
+    while len(found) < count:
+        batch = intake.poll(records_max, 0.2)
+        assert len(batch) <= records_max
+        found += batch
+        assert time.monotonic() < deadline, f"{len(found)} of {count} came"
+    assert len(found) == count
+    return found
+
+
+def positions(records):
+    return {(r.topic, r.partition): r.offset + 1 for r in records}
+
+
+def row(identity, account, begin=0, end=None):
+    value = {"identity": identity, "account": account, "spans": [{"from": begin, "to": end}]}
+    return f"{identity}|{account}".encode(), SUBSCRIBER_BINDING.encode(value)
+
+
+def test_a_raw_record_comes_as_it_lies(edges):
+    """Key, value (none is none), headers in order, offset and the broker's own time."""
+    headers = (("traceparent", b"00-1"), ("empty", None), ("traceparent", b"00-2"))
+    edges.receive(1, b"one", b"key", headers)
+    edges.receive(1, None)
+    one, none = polled(edges.open(), 2)
+    assert (one.topic, one.partition, one.offset) == (USAGE_RECEIVED.name, 1, 0)
+    assert (one.key, one.value, one.headers) == (b"key", b"one", headers)
+    assert (none.offset, none.key, none.value, none.headers) == (1, None, None, ())
+    assert one.broker_time_ms > 1_700_000_000_000
+
+
+def test_order_within_a_partition_is_kept_and_a_batch_is_bounded(edges):
+    """At most as many as asked, in order of offsets within each partition."""
+    for n in range(20):
+        edges.receive(n % 2, b"%d" % n)
+    records = polled(edges.open(), 20, records_max=3)
+    for partition in (0, 1):
+        assert [r.offset for r in records if r.partition == partition] == list(range(10))
+
+
+def test_nothing_there_is_nothing(edges):
+    """An empty poll is an answer, not an error."""
+    intake = edges.open()
+    edges.receive(0, b"x")
+    polled(intake, 1)
+    assert intake.poll(10, 0.05) == []
+
+
+def test_what_was_not_committed_comes_again(edges):
+    """To the next process: at least once; and what was committed does not."""
+    for n in range(6):
+        edges.receive(n % 2, b"%d" % n)
+    first = polled(edges.open(), 6)
+    intake = edges.open()
+    again = polled(intake, 6)
+    assert sorted(again) == sorted(first)
+    intake.commit(positions(r for r in again if r.partition == 0))
+    assert {(r.partition, r.offset) for r in polled(edges.open(), 3)} == {(1, 0), (1, 1), (1, 2)}
+
+
+def test_what_is_given_back_comes_again_to_the_same_process(edges):
+    """All of it, in order, and before what follows."""
+    for n in range(8):
+        edges.receive(n % 2, b"%d" % n)
+    intake = edges.open()
+    first = polled(intake, 8)
+    later = [r for r in first if r.offset >= 1]
+    intake.give_back(later)
+    edges.receive(0, b"new")
+    again = polled(intake, 7)
+    assert [r.offset for r in again if r.partition == 0] == [1, 2, 3, 4]
+    assert [r.offset for r in again if r.partition == 1] == [1, 2, 3]
+
+
+def test_what_was_flushed_is_there(edges):
+    """Accepted records on the partition asked for and in order, dead letters untouched, nothing left out."""
+    intake = edges.open()
+    headers = (("reason", b"undecodable"), ("empty", None))
+    for n in range(3):
+        intake.send_accepted(2, b"alice", b"%d" % n, headers[:n])
+    intake.send_accepted(0, b"bob", b"x", ())
+    intake.send_dead_letter(None, None, headers)
+    intake.send_dead_letter(b"k", b"junk", ())
+    intake.flush()
+    assert edges.accepted() == {
+        2: [Written(b"alice", b"%d" % n, headers[:n]) for n in range(3)],
+        0: [Written(b"bob", b"x", ())],
+    }
+    assert sorted(edges.dead_letters(), key=str) == sorted(
+        [Written(None, None, headers), Written(b"k", b"junk", ())], key=str
+    )
+
+
+def test_a_failed_delivery_fails_the_flush(edges):
+    """Nobody commits what did not arrive."""
+    intake = edges.open()
+    edges.send_what_will_fail(intake)
+    with pytest.raises(NotDeliveredError):
+        intake.flush()
+
+
+def test_lag_is_what_was_not_polled(edges):
+    """Before the first record, between, and at the end."""
+    for n in range(10):
+        edges.receive(n % 2, b"%d" % n)
+    intake = edges.open()
+    records = polled(intake, 4, records_max=1)
+    assert intake.lag() == 6
+    intake.commit(positions(records))
+    polled(intake, 6)
+    assert intake.lag() == 0
+    assert edges.open().lag() in {0, 6}  # a member without partitions yet has none
+
+
+def test_the_directory_is_what_its_topic_says(edges):
+    """Rows, replaced rows and removed ones, each after the next reading."""
+    directory = edges.directory()
+    directory.read_to_end()
+    assert len(directory) == 0
+    edges.put(*row("msisdn-+861", "alice"))
+    edges.put(*row("imsi-460011234567890", "alice"))
+    assert directory.accounts_at("msisdn-+861", 5) == ()
+    directory.read_to_end()
+    assert directory.accounts_at("msisdn-+861", 5) == ("alice",)
+    edges.put(*row("msisdn-+861", "alice", 0, 5))
+    edges.put(b"imsi-460011234567890|alice", None)
+    directory.read_to_end()
+    assert (directory.accounts_at("msisdn-+861", 5), len(directory)) == ((), 1)
+
+
+def in_transaction(settings: Settings, key: bytes, value: bytes) -> Producer:
+    """Return a producer whose transaction holds this row and is still open."""
+    charge = transactional_producer(settings, "charge-0")
+    charge.init_transactions(WAIT_S)
+    charge.begin_transaction()
+    charge.produce(SUBSCRIBER.name, value, key)
+    assert charge.flush(WAIT_S) == 0
+    return charge
+
+
+def test_the_directory_waits_for_an_open_transaction(kafka):
+    """A row about to be committed is not missed: its subscriber would be called a stranger."""
+    directory = kafka.directory()
+    directory.read_to_end()
+    charge = in_transaction(kafka.settings, *row("msisdn-+861", "alice"))
+    read = threading.Thread(target=directory.read_to_end)
+    read.start()
+    read.join(0.5)
+    assert read.is_alive()
+    charge.commit_transaction(WAIT_S)
+    read.join(WAIT_S)
+    assert directory.accounts_at("msisdn-+861", 1) == ("alice",)
+
+
+def test_an_aborted_row_is_not_in_the_directory(kafka):
+    """What charge took back never was; and the reading does not wait for it for ever."""
+    directory = kafka.directory()
+    charge = in_transaction(kafka.settings, *row("msisdn-+861", "alice"))
+    charge.abort_transaction(WAIT_S)
+    directory.read_to_end()
+    assert len(directory) == 0
+
+
+def test_a_directory_whose_end_is_not_reached_says_so(kafka):
+    """A transaction that stays open past the time-out ends the process rather than making strangers."""
+    directory = kafka.directory()
+    directory.read_to_end()
+    kafka.put(*row("msisdn-+861", "bob"))
+    directory.read_to_end()
+    charge = in_transaction(kafka.settings, *row("msisdn-+861", "alice"))
+    with pytest.raises(BrokerError, match="end not reached"):
+        directory.read_to_end()
+    charge.abort_transaction(WAIT_S)
+
+
+def test_a_probes_own_clock_is_refused(kafka):
+    """Where the topic keeps the time that probes claim, mediate stops: one of them could make all use late."""
+    client = admin(kafka.settings)
+    client.delete_topics([USAGE_RECEIVED.name])[USAGE_RECEIVED.name].result(WAIT_S)
+    until(lambda: USAGE_RECEIVED.name not in client.list_topics(timeout=WAIT_S).topics)
+    client.create_topics([NewTopic(USAGE_RECEIVED.name, 1, 1)])[USAGE_RECEIVED.name].result(WAIT_S)
+    until(lambda: USAGE_RECEIVED.name in client.list_topics(timeout=WAIT_S).topics)
+    kafka.receive(0, b"x")
+    intake = kafka.open()
+    with pytest.raises(BrokerError, match="LogAppendTime"):
+        polled(intake, 1)
+
+
+@pytest.mark.parametrize(
+    "value", [os.urandom(1024 * 1024 - 200), bytes(8 * 1024 * 1024)], ids=["as long as may be", "longer, compressed"]
+)
+def test_the_longest_record_fits_the_dead_letter_topic(kafka, value):
+    """Whatever the source topic takes can be set aside, with its reason beside it."""
+    probe = Producer(
+        {
+            "bootstrap.servers": kafka.settings.kafka.bootstrap_servers,
+            "compression.type": "zstd",
+            "message.max.bytes": 16 * 1024 * 1024,
+        }
+    )
+    probe.produce(USAGE_RECEIVED.name, value, partition=0)
+    assert probe.flush(WAIT_S) == 0
+    intake = kafka.open()
+    (raw,) = polled(intake, 1)
+    intake.send_dead_letter(raw.key, raw.value, (("detail", b"x" * 1_000),))
+    intake.flush()
+    assert [letter.value for letter in kafka.dead_letters()] == [value]

@@ -1,0 +1,222 @@
+"""The loop of mediate over edges in memory: nothing is committed before it is delivered, and nothing is dropped."""
+
+from collections import Counter
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.adapters.avro import ACCEPTED_USAGE, SUBSCRIBER_BINDING, USAGE_RECORD
+from pipeline.adapters.intake import NotDeliveredError
+from pipeline.adapters.memory_intake import MemoryDirectory, MemoryIntake, MemoryTopics
+from pipeline.adapters.registry import RegistryUnreachableError
+from pipeline.adapters.usage_codec import UsageDecoder
+from pipeline.mediate import Mediator, Settled
+from pipeline.settings import MediateSettings
+from pipeline.topics import partition_of
+
+NOW = 1_790_000_000_000
+LEDGER_PARTITIONS = 8
+SETTINGS = MediateSettings(batch_records=3)
+
+
+def call(record_id, msisdn="+8613800000001", **fields):
+    return USAGE_RECORD.encode(
+        {
+            "record_id": record_id, "source": "msc", "service": "VOICE", "direction": "MO", "msisdn": msisdn,
+            "start_time": NOW, "duration_ms": 1_000, **fields,
+        }
+    )  # fmt: skip
+
+
+def binding(identity, account):
+    value = {"identity": identity, "account": account, "spans": [{"from": 0, "to": None}]}
+    return f"{identity}|{account}".encode(), SUBSCRIBER_BINDING.encode(value)
+
+
+class World:
+    """A broker in memory, and mediates on it that may die."""
+
+    def __init__(self, *rows, decoder=None):
+        self.topics = MemoryTopics(2, LEDGER_PARTITIONS)
+        self.rows = list(rows)
+        self.decoder = decoder or UsageDecoder()
+        self.start()
+
+    def start(self, directory=None):
+        self.intake = MemoryIntake(self.topics)
+        self.directory = MemoryDirectory(self.rows) if directory is None else directory
+        self.mediator = Mediator(self.intake, self.directory, self.decoder, SETTINGS, LEDGER_PARTITIONS)
+
+    def drain(self):
+        while self.mediator.step().records:
+            pass
+
+    def accepted(self):
+        return [ACCEPTED_USAGE.decode(sent.value) for log in self.topics.accepted for sent in log]
+
+    def reasons(self):
+        return [dict(letter.headers)["reason"].decode() for letter in self.topics.dead_letters]
+
+
+@pytest.fixture
+def world():
+    return World(binding("msisdn-+8613800000001", "alice"), binding("msisdn-+8613800000002", "bob"))
+
+
+def test_a_batch_is_settled_whole(world):
+    """Each record is on one topic, on its account's partition, and the offsets say so."""
+    world.topics.receive(0, NOW, call("r-1"), headers=(("traceparent", b"00-1"),))
+    world.topics.receive(0, NOW + 1, b"junk", key=b"k", headers=(("probe", b"7"),))
+    world.topics.receive(1, NOW + 2, call("r-2", "+8613800000002"))
+    assert world.mediator.step() == Settled(3, 2, {"undecodable": 1}, NOW + 2)
+    for account in ("alice", "bob"):
+        (sent,) = world.topics.accepted[partition_of(account, LEDGER_PARTITIONS)]
+        assert (sent.key, ACCEPTED_USAGE.decode(sent.value)["account"]) == (account.encode(), account)
+    assert world.topics.accepted[partition_of("alice", LEDGER_PARTITIONS)][0].headers == (("traceparent", b"00-1"),)
+    (letter,) = world.topics.dead_letters
+    assert (letter.key, letter.value, letter.headers[0]) == (b"k", b"junk", ("probe", b"7"))
+    assert set(world.topics.committed.values()) == {1, 2}
+    assert world.mediator.step() == Settled()
+
+
+class Growing(MemoryDirectory):
+    """A directory to which rows are added each time it has been read."""
+
+    def __init__(self, rows, *later):
+        super().__init__(rows)
+        self.rows = rows
+        self.later = list(later)
+        self.readings = 0
+
+    def read_to_end(self):
+        super().read_to_end()
+        self.readings += 1
+        if self.later:
+            self.rows.append(self.later.pop(0))
+
+
+def test_an_unknown_subscriber_is_looked_up_again_before_he_is_a_dead_letter(world):
+    """A row written while the batch was being decided is still found."""
+    world.start(Growing(world.rows, binding("msisdn-+8613800000003", "carol")))
+    world.topics.receive(0, NOW, call("r-0", "+8613800000009"))
+    world.topics.receive(0, NOW, call("r-1", "+8613800000003"))
+    world.topics.receive(0, NOW, call("r-2"))
+    world.mediator.step()
+    assert {usage["record_id"]: usage["account"] for usage in world.accepted()} == {"r-1": "carol", "r-2": "alice"}
+    assert (world.reasons(), world.directory.readings) == (["unknown_subscriber"], 2)
+
+
+def test_a_batch_without_strangers_reads_the_directory_once(world):
+    """The second reading is for those who need it; a batch of nothing reads nothing."""
+    world.start(Growing(world.rows))
+    world.mediator.step()
+    assert world.directory.readings == 0
+    world.topics.receive(0, NOW, call("r-1"))
+    world.topics.receive(0, NOW, b"junk")
+    world.mediator.step()
+    assert world.directory.readings == 1
+
+
+@pytest.mark.parametrize("delivered", range(4))
+def test_nothing_is_committed_before_all_is_delivered(world, delivered):
+    """A failed delivery ends the process; the next one sends the whole batch again and loses nothing."""
+    for n in range(3):
+        world.topics.receive(0, NOW, call(f"r-{n}") if n else b"junk")
+    world.intake.deliver_at_most = delivered
+    if delivered < 3:
+        with pytest.raises(NotDeliveredError):
+            world.mediator.step()
+        assert world.topics.committed == {}
+        world.start()
+    world.drain()
+    assert {usage["record_id"] for usage in world.accepted()} == {"r-1", "r-2"}
+    assert set(world.reasons()) == {"undecodable"}
+    assert world.topics.committed["charging.usage.received.v1", 0] == 3
+
+
+class Waiting(UsageDecoder):
+    """A decoder whose registry is silent for a while."""
+
+    silent = 2
+
+    def prepare(self, values):
+        if self.silent:
+            self.silent -= 1
+            raise RegistryUnreachableError("silence")
+        super().prepare(values)
+
+
+def test_a_silent_registry_is_a_wait():
+    """No record is set aside, skipped or committed because something else did not answer."""
+    world = World(binding("msisdn-+8613800000001", "alice"), decoder=Waiting())
+    world.topics.receive(0, NOW, call("r-1"))
+    world.topics.receive(1, NOW, call("r-2"))
+    for _ in range(2):
+        assert world.mediator.step() == Settled(waiting_for="silence")
+        assert (world.topics.committed, world.topics.dead_letters) == ({}, [])
+    assert world.mediator.step().accepted == 2
+
+
+class Breaking(UsageDecoder):
+    """A decoder with a bug that one value brings out."""
+
+    def decode(self, value):
+        if value == b"bug":
+            raise ZeroDivisionError
+        return super().decode(value)
+
+
+def test_a_bug_that_one_value_brings_out_is_that_values_dead_letter():
+    """The process does not die of the same record for ever, and its neighbours are accepted."""
+    world = World(binding("msisdn-+8613800000001", "alice"), decoder=Breaking())
+    for value in (call("r-1"), b"bug", call("r-2")):
+        world.topics.receive(0, NOW, value)
+    world.drain()
+    assert [usage["record_id"] for usage in world.accepted()] == ["r-1", "r-2"]
+    assert world.reasons() == ["undecodable"]
+    assert b"ZeroDivisionError" in dict(world.topics.dead_letters[0].headers)["detail"]
+
+
+class Unreachable(MemoryDirectory):
+    """A directory whose end is not reached."""
+
+    def read_to_end(self):
+        raise TimeoutError
+
+
+def test_an_unread_directory_stops_everything(world):
+    """Without the directory's end nobody can be called a stranger: the process ends, nothing is sent."""
+    world.start(Unreachable(world.rows))
+    world.topics.receive(0, NOW, call("r-1"))
+    with pytest.raises(TimeoutError):
+        world.mediator.step()
+    assert (world.topics.committed, world.accepted(), world.topics.dead_letters) == ({}, [], [])
+
+
+VALUES = st.one_of(st.just(b"junk"), st.just(None), st.integers(1, 4).map(lambda n: call("r", f"+861380000000{n}")))
+RECEIVED = st.lists(st.tuples(st.integers(0, 1), VALUES), max_size=20)
+DEATHS = st.lists(st.one_of(st.none(), st.integers(0, 3)), max_size=20)
+
+
+@given(RECEIVED, DEATHS)
+def test_every_raw_offset_ends_on_a_topic_whatever_dies(received, deaths):
+    """Through any deaths, at the end each raw offset is an accepted record or a dead letter, and never both."""
+    world = World(binding("msisdn-+8613800000001", "alice"), binding("msisdn-+8613800000002", "bob"))
+    raws = {(raw.partition, raw.offset) for raw in (world.topics.receive(p, NOW, value) for p, value in received)}
+    for death in deaths:
+        world.intake.deliver_at_most = death
+        try:
+            world.mediator.step()
+        except NotDeliveredError:
+            world.start()
+        world.intake.deliver_at_most = None
+    world.drain()
+    accepted = Counter((usage["source_partition"], usage["source_offset"]) for usage in world.accepted())
+    letters = Counter(
+        (int(headers["source_partition"]), int(headers["source_offset"]))
+        for headers in (dict(letter.headers) for letter in world.topics.dead_letters)
+    )
+    assert accepted.keys() | letters.keys() == raws
+    assert not accepted.keys() & letters.keys()
+    assert world.intake.lag() == 0
