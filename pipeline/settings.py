@@ -67,10 +67,7 @@ class MediateSettings(_Section):
     batch_records: PositiveInt = Field(2_000, description="raw records resolved and produced together")
     poll_wait_ms: PositiveInt = Field(200, description="for the first record of a batch; a stop is noticed as fast")
     delivery_timeout_ms: PositiveInt = Field(120_000, description="a record not acknowledged by then ends the process")
-    directory_timeout_ms: PositiveInt = Field(30_000, description="the directory's end not reached by then ends it too")
-    directory_load_timeout_ms: PositiveInt = Field(
-        600_000, description="the same for the whole directory, at the start"
-    )
+    directory_timeout_ms: PositiveInt = Field(30_000, description="no progress towards the directory's end ends it too")
     trust_replayed_received_at: bool = Field(
         False,
         description="believe a raw record's header received_at; only where none but the replay's principal can set it",
@@ -99,7 +96,9 @@ class DetectSettings(_Section):
     low_balance_micros: int = Field(10_000_000, description="an alert when the balance falls below it")
     stall_timeout_s: PositiveInt = Field(60, description="records but no progress for so long: the process exits")
     session_timeout_ms: PositiveInt = Field(10_000, description="a silent worker loses its partitions after this")
-    commit_interval_ms: PositiveInt = Field(1_000, description="how often it is written down how far alerts were raised")
+    commit_interval_ms: PositiveInt = Field(
+        1_000, description="how often it is written down how far alerts were raised"
+    )
     delivery_retry_ms: PositiveInt = Field(1_000, description="before an alert that was not acknowledged is sent again")
     stop_timeout_s: PositiveInt = Field(10, description="a worker that has not drained by then is ended all the same")
 

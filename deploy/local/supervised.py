@@ -11,6 +11,7 @@
 import json
 import math
 import os
+import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
@@ -181,8 +182,7 @@ class Supervised:
             self.child.kill()
 
     def _ended(self, child: Child) -> None:
-        said = error_of(child.output())
-        self._retry(f"ended with exit code {child.exit_code}{': ' if said else ''}{said}")
+        self._retry(end_of(child.exit_code or 0, child.output()))
 
     def _retry(self, why: str) -> None:
         self.child, self._created = None, None
@@ -212,6 +212,15 @@ def ask_ready(host: str, port: int) -> str | None:
     if answer.status == HTTPStatus.OK:
         return None
     return last_lines(body) or f"answers {answer.status}"
+
+
+def end_of(exit_code: int, output: str) -> str:
+    """Return how a process ended, and what it said of it where it could say anything."""
+    if exit_code in (-signal.SIGKILL, -signal.SIGTERM):
+        return f"ended by signal {-exit_code}"
+    how = f"ended by signal {-exit_code}" if exit_code < 0 else f"ended with exit code {exit_code}"
+    said = error_of(output)
+    return f"{how}: {said}" if said else how
 
 
 def error_of(output: str) -> str:

@@ -169,6 +169,14 @@ def test_every_byte_altered_in_every_way():
             data[at] = was
 
 
+def test_a_text_of_negative_length():
+    """A length below zero would have its own byte read a second time, as the next field."""
+    data = ACCEPTED_USAGE.encode(usage_of("r", source_topic="topic", source_partition=-1)._asdict())
+    assert data.count(b"\x0atopic\x01") == 1
+    with pytest.raises(UndecodableError):
+        accepted_usage_of(data.replace(b"\x0atopic\x01", b"\x01"))
+
+
 @pytest.mark.parametrize("length", range(1, 14))
 def test_numbers_of_too_many_bytes(length):
     """A number is of ten bytes at most, and of no more than it needs."""

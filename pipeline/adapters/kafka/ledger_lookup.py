@@ -23,7 +23,7 @@ from pipeline.topics import AUDIT
 
 _NEAR: Final = 200
 """Offsets so close that reading on costs less than another seek."""
-_FETCH_LITTLE: Final[dict[str, Any]] = {"max.partition.fetch.bytes": 65_536, "queued.min.messages": 1}
+_FETCH_LITTLE: Final[dict[str, Any]] = {"max.partition.fetch.bytes": 65_536, "fetch.queue.backoff.ms": 5}
 """A question wants one event: what is fetched ahead of it is thrown away."""
 
 

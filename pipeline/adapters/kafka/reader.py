@@ -62,15 +62,21 @@ class FollowingReader:
         """Yield everything up to the end as it stands now, waiting for transactions still open before it.
 
         The end asked for is that of *all* records: a committed-only end would hide what an open transaction is about
-        to commit. Raises BrokerError when the end was not reached in time: an unread end is never an empty topic.
+        to commit. Raises BrokerError when nothing comes for `timeout_s` before it: an unread end is never an empty
+        topic.
         """
-        deadline = time.monotonic() + timeout_s
         ends = {key: self._end(key) for key in self.positions}
-        while any(self.positions[key] < end for key, end in ends.items()):
-            yield from self.poll(2_000, 0.05)
-            if time.monotonic() > deadline:
-                behind = {key: (self.positions[key], end) for key, end in ends.items() if self.positions[key] < end}
-                raise BrokerError(f"end not reached within {timeout_s:g} s: (position, end) is {behind}")
+        while self._behind(ends):
+            before = dict(self.positions)
+            deadline = time.monotonic() + timeout_s
+            while self.positions == before and self._behind(ends):
+                yield from self.poll(2_000, 0.05)
+                if time.monotonic() > deadline and self.positions == before:
+                    places = {key: (self.positions[key], end) for key, end in ends.items()}
+                    raise BrokerError(f"no progress for {timeout_s:g} s before the end: (position, end) is {places}")
+
+    def _behind(self, ends: dict[tuple[str, int], int]) -> bool:
+        return any(self.positions[key] < end for key, end in ends.items())
 
     def _end(self, key: tuple[str, int]) -> int:
         # three times faster than the admin client's way, and asked before every batch

@@ -56,7 +56,10 @@ class Store(Protocol):
         """
 
     def wipe(self, partition: int) -> None:
-        """Remove everything of the partition, `ledger:{p}` first: that closes the gate to every other writer."""
+        """Remove everything of the partition, `ledger:{p}` first: that closes the gate to every other writer.
+
+        Ends early where another writer begins to rebuild the view meanwhile: what that one wrote stays.
+        """
 
     def attempt(self, partition: int, at: str) -> int:
         """Count one more beginning of the batch at this place; returns the count, this one included."""

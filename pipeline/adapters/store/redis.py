@@ -7,6 +7,7 @@ off, a time-out means *unknown*, and unknown means take over again.
 import socket
 from collections.abc import Iterator
 from importlib.resources import files
+from itertools import islice
 from typing import Any, Final
 
 import redis
@@ -61,6 +62,7 @@ class RedisStore:
         scripts = files(__package__).joinpath("lua")
         self._load = _Script(scripts.joinpath("load.lua").read_text("utf-8"))
         self._apply = _Script(scripts.joinpath("apply.lua").read_text("utf-8"))
+        self._wipe = _Script(scripts.joinpath("wipe.lua").read_text("utf-8"))
 
     def check(self) -> None:
         """Refuse a server that may evict balances; raises ViewUnavailableError."""
@@ -124,9 +126,12 @@ class RedisStore:
 
     def wipe(self, partition: int) -> None:
         """See Store."""
-        self._call("DEL", keys.ledger(partition))
-        for name in self.keys_of(partition):
-            self._call("UNLINK", name)
+        ledger = keys.ledger(partition)
+        self._call("DEL", ledger)
+        names = self.keys_of(partition)
+        while some := list(islice(names, _VALUES_MAX)):
+            if not self._run(self._wipe, [ledger, *some], []):
+                return  # another wiped it as well, and has begun to rebuild it: what is there now is new
 
     def attempt(self, partition: int, at: str) -> int:
         """See Store."""
