@@ -68,8 +68,8 @@ class State:
             touched.append(self._put(keys.kept(p, event.account), effects.kept))
         if effects.session is not None:
             key = keys.session(p, effects.session.key)
-            if self._expires and self.days.get(key, self._today) < self._today:
-                self.hashes.pop(key, None)  # its time was over: what comes now is another session
+            if effects.session.begins:
+                self.hashes.pop(key, None)
             self._last_day(key, effects.session.expires_day)
             touched.append(self._put(key, effects.session.fields))
         if effects.seen is not None:

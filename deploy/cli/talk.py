@@ -97,7 +97,9 @@ def explain(error: Exception) -> str | None:
 
     if isinstance(error, KafkaException):
         return f"the broker refused: {error.args[0].str()}"
-    if isinstance(error, BrokerError | ViewUnavailableError):
+    from deploy.local.process import LocalServerError
+
+    if isinstance(error, BrokerError | ViewUnavailableError | LocalServerError):
         return str(error)
     return None
 

@@ -22,7 +22,7 @@ from deploy.local.folder import Folder, locked
 from deploy.local.ports import Ports
 from deploy.local.process import Child, LocalServerError, end_strays, identity, stop
 from deploy.local.servers import Addresses, Plan, plan, start
-from deploy.local.state import STOPPED, ProcessState, State, last_state, write_state
+from deploy.local.state import READY, STOPPED, ProcessState, State, last_state, write_state
 from deploy.local.supervised import Embedded, Supervised, Worker
 from pipeline.adapters.logs import configure, logger
 from pipeline.settings import Settings
@@ -81,6 +81,7 @@ class _Supervisor:
         self._workers: list[Supervised] = []
         self._written: State | None = None
         self._to_come: tuple[str, ...] = ()
+        self._told: set[str] = set()
 
     def run(self, workers: Workers) -> Addresses:
         failed: str | None = None
@@ -92,6 +93,7 @@ class _Supervisor:
                 for supervised in (*self._servers, *self._workers):
                     supervised.tick()
                 self._write()
+                self._tell()
                 time.sleep(LOOP_S)
         except LocalServerError as error:
             if not self._stopping():
@@ -155,6 +157,13 @@ class _Supervisor:
             stop(children, self._settings.local.stop_timeout_s)
             for supervised in group:
                 supervised.stopped()
+
+    def _tell(self) -> None:
+        """Say, once, of each process that it is ready."""
+        for process in self._written.processes if self._written else ():
+            if process.state == READY and process.name not in self._told:
+                self._told.add(process.name)
+                self._progress(f"{process.name} is ready")
 
     def _write(self, failed: str | None = None) -> None:
         begun = [supervised.state for supervised in (*self._servers, *self._workers)]

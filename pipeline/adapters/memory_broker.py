@@ -76,7 +76,8 @@ class MemoryPartition:
 
     def event(self, seq: int) -> StoredEvent | None:
         """See PartitionEdge."""
-        return next((stored for stored in self.events_after(seq - 1) if stored.event.seq == seq), None)
+        values = (value for value in self._broker.audit.get(self._partition, []) if value is not None)
+        return next((stored for stored in map(decode_event, values) if stored.event.seq == seq), None)
 
     def inputs(self) -> Inputs:
         """See PartitionEdge."""

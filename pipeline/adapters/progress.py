@@ -5,7 +5,7 @@ topics, and the view stands at the ledger's last event. Nothing here changes any
 """
 
 from collections.abc import Mapping
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from pipeline.adapters.kafka.client import (
     AdminClient,
@@ -13,9 +13,7 @@ from pipeline.adapters.kafka.client import (
     KafkaError,
     KafkaException,
     TopicPartition,
-    admin,
-    end_offsets,
-    first_offsets,
+    assigned_consumer,
 )
 from pipeline.adapters.kafka.ledger_lookup import LedgerLookup
 from pipeline.adapters.kafka.topics import describe_topics
@@ -54,10 +52,10 @@ class ProgressReader:
     """Asks the broker and the view how far things are; keep one for many questions, in one thread."""
 
     def __init__(self, settings: Settings, store: Store) -> None:
-        self._settings = settings
         self._store = store
-        self._admin = admin(settings)
         self._lookup = LedgerLookup(settings)
+        self._mediate = GroupOffsets(settings, MEDIATE_GROUP)
+        self._detect = GroupOffsets(settings, DETECT_GROUP)
         facts = describe_topics(settings)
         self._raw = [(USAGE_RECEIVED.name, p) for p in range(facts[USAGE_RECEIVED.name].partitions)]
         self._ledger = range(facts[AUDIT.name].partitions)
@@ -67,14 +65,14 @@ class ProgressReader:
 
         Asked in the order in which records flow: what moves on between two questions is counted as not done.
         """
-        raw_ends = end_offsets(self._settings, self._raw, committed_only=False, client=self._admin)
-        mediated = self._committed(MEDIATE_GROUP, self._raw)
+        raw_ends = self._lookup.ends(self._raw)
+        mediated = self._mediate.committed(self._raw)
         inputs = [(topic.name, p) for topic in (USAGE_ACCEPTED, ACCOUNT_COMMAND) for p in self._ledger]
-        input_ends = end_offsets(self._settings, inputs, committed_only=False, client=self._admin)
-        lasts = {p: found for p in self._ledger if (found := self._lookup.last(p)) is not None}
+        input_ends = self._lookup.ends(inputs)
+        lasts = self._lookup.lasts(self._ledger)
         positions = self._positions(inputs, {p: found.stored.event for p, found in lasts.items()})
         audit = [(AUDIT.name, p) for p in self._ledger]
-        detected = self._committed(DETECT_GROUP, audit)
+        detected = self._detect.committed(audit)
         # a ledger ends in markers that no reader ever sees: its last event is where a reader has done
         events = {(AUDIT.name, p): found.offset + 1 for p, found in lasts.items()}
         return Progress(
@@ -98,21 +96,42 @@ class ProgressReader:
     def _known(self, positions: dict[Where, int], wanted: list[Where]) -> dict[Where, int]:
         """Fill in the oldest offset kept where no position is known: that is where a process would begin."""
         unknown = [where for where in wanted if where not in positions]
-        return positions | first_offsets(self._settings, unknown, client=self._admin)
+        return positions | self._lookup.firsts(unknown)
 
     def _view_seq(self, partition: int) -> int:
         return int(self._store.head(partition).get("seq", "0"))
 
-    def _committed(self, group: str, wanted: list[Where]) -> dict[Where, int]:
-        return committed_offsets(self._settings, self._admin, group, wanted)
+    def close(self) -> None:
+        """Leave the broker."""
+        for part in (self._lookup, self._mediate, self._detect):
+            part.close()
+
+
+class GroupOffsets:
+    """What a consumer group has committed, asked without joining it."""
+
+    def __init__(self, settings: Settings, group: str) -> None:
+        self._consumer = assigned_consumer(settings, **_of_group(group))
+        self._timeout_s = settings.kafka.request_timeout_ms / 1000
+
+    def committed(self, partitions: list[Where]) -> dict[Where, int]:
+        """Return the committed offsets; partitions of which the group never committed anything are left out."""
+        asked = [TopicPartition(topic, partition) for topic, partition in partitions]
+        found = {}
+        for answer in self._consumer.committed(asked, self._timeout_s):
+            if answer.error is not None:
+                raise KafkaException(answer.error)
+            if answer.offset >= 0:
+                found[answer.topic, answer.partition] = answer.offset
+        return found
 
     def close(self) -> None:
         """Leave the broker."""
-        self._lookup.close()
+        self._consumer.close()
 
 
 def committed_offsets(settings: Settings, client: AdminClient, group: str, wanted: list[Where]) -> dict[Where, int]:
-    """Return what a consumer group has committed; partitions of which it never committed anything are left out."""
+    """Return what a consumer group has committed, by an admin client that is there anyway; see GroupOffsets."""
     timeout_s = settings.kafka.request_timeout_ms / 1000
     request = ConsumerGroupTopicPartitions(group, [TopicPartition(topic, p) for topic, p in wanted])
     future = client.list_consumer_group_offsets([request], request_timeout=timeout_s)[group]
@@ -123,6 +142,10 @@ def committed_offsets(settings: Settings, client: AdminClient, group: str, wante
             return {}
         raise
     return {(tp.topic, tp.partition): tp.offset for tp in answer.topic_partitions if tp.offset >= 0}
+
+
+def _of_group(group: str) -> dict[str, Any]:
+    return {"group.id": group}
 
 
 def _lag(ends: Mapping[Where, int], positions: Mapping[Where, int]) -> int:

@@ -21,7 +21,7 @@ from pipeline.domain.limits import limit_changes, spend_changes
 from pipeline.domain.money import AMOUNT_MICROS_MAX
 from pipeline.domain.outcome import ACCOUNT_CHANGED, CHARGED, DUPLICATE, REJECTED, REVIEW, SEAL, Refusal
 from pipeline.domain.rating import Rated, rate
-from pipeline.domain.usage import DAY_MS, AcceptedUsage, digest, identities
+from pipeline.domain.usage import DAY_MS, OCTETS_MAX, AcceptedUsage, digest, identities
 
 UNDECODABLE_BYTES_KEPT: Final = 1024
 SESSION_DAY: Final = "day"
@@ -114,8 +114,7 @@ class Batch:
         return None
 
     def _rate(self, usage: AcceptedUsage, account: Account, session: str | None) -> Rated | Refusal:
-        fields = {} if session is None else self._state.sessions.get(session, {})
-        known = {name: value for name, value in fields.items() if name != SESSION_DAY}
+        known = {} if session is None else self._session_fields(session, usage)
         try:
             rated = rate(usage, account, self._catalogues, known)
         except Exception as error:  # noqa: BLE001 - whatever a record provokes, it is held and the batch goes on
@@ -124,7 +123,20 @@ class Batch:
             after = account.balance_micros - rated.amount_micros
             if abs(rated.amount_micros) > AMOUNT_MICROS_MAX or abs(after) > AMOUNT_MICROS_MAX:
                 return Refusal("too_large", {"amount_micros": str(rated.amount_micros)})
+            for line in rated.lines:
+                if line.meter_quantity_after > OCTETS_MAX:
+                    return Refusal("too_large", {"meter_quantity": str(line.meter_quantity_after)})
         return rated
+
+    def _session_fields(self, session: str, usage: AcceptedUsage) -> dict[str, str]:
+        """Return what the meter knows of the session; nothing where its id is used again, for another session.
+
+        Parts lie within the late window of one another: older ones are not accepted any more when newer ones come.
+        """
+        fields = self._state.sessions.get(session, {})
+        if usage.start_time // DAY_MS - int(fields.get(SESSION_DAY, "0")) > self.head.late_window_days:
+            return {}
+        return {name: value for name, value in fields.items() if name != SESSION_DAY}
 
     def _charged(
         self,
@@ -189,15 +201,18 @@ class Batch:
     def _session_effect(
         self, key: str, usage: AcceptedUsage, changes: Mapping[str, str | None], window_days: int
     ) -> SessionEffect:
+        begins = not self._session_fields(key, usage)
         fields = self._state.sessions.setdefault(key, {})
+        if begins:
+            fields.clear()
         day = max(usage.start_time // DAY_MS, int(fields.get(SESSION_DAY, "0")))
-        after = {**changes, SESSION_DAY: str(day)}
+        after: dict[str, str | None] = {**changes, SESSION_DAY: str(day)}
         for name, value in after.items():
             if value is None:
                 fields.pop(name, None)
             else:
                 fields[name] = value
-        return SessionEffect(key, day + window_days, after)
+        return SessionEffect(key, day + window_days, after, begins)
 
     # --- commands ---
 

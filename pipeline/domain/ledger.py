@@ -64,11 +64,15 @@ class Line(NamedTuple):
 
 
 class SessionEffect(NamedTuple):
-    """What changed of a session's meter, kept in a key of its own."""
+    """What changed of a session's meter, kept in a key of its own.
+
+    `begins`: a new session; whatever its key held, of a session of the same id long ago, is gone.
+    """
 
     key: str
     expires_day: int
     fields: dict[str, str | None]
+    begins: bool = False
 
 
 class SeenEffect(NamedTuple):
@@ -158,7 +162,8 @@ class Writes(NamedTuple):
     head: dict[str, str]
     accounts: dict[str, dict[str, str | None]]
     kept: dict[str, dict[str, str]]
-    sessions: dict[str, tuple[int, dict[str, str | None]]]
+    sessions: dict[str, tuple[int, dict[str, str | None], bool]]
+    """(last day, changes, whether the key is emptied first) by session"""
     seen: dict[tuple[int, int], tuple[int, list[int]]]
 
 
@@ -186,7 +191,7 @@ def fold(events: Iterable[tuple[Event, bytes]]) -> Writes:
     """
     accounts: dict[str, dict[str, str | None]] = {}
     kept: dict[str, dict[str, str]] = {}
-    sessions: dict[str, tuple[int, dict[str, str | None]]] = {}
+    sessions: dict[str, tuple[int, dict[str, str | None], bool]] = {}
     seen: dict[tuple[int, int], tuple[int, list[int]]] = {}
     first_seq = 0
     last: tuple[Event, bytes] | None = None
@@ -203,9 +208,11 @@ def fold(events: Iterable[tuple[Event, bytes]]) -> Writes:
             kept.setdefault(event.account, {}).update(effects.kept)
         if effects.session is not None:
             session = effects.session
-            _, values = sessions.get(session.key, (0, {}))
+            _, values, emptied = sessions.get(session.key, (0, {}, False))
+            if session.begins:
+                values, emptied = {}, True
             values.update(session.fields)
-            sessions[session.key] = (session.expires_day, values)
+            sessions[session.key] = (session.expires_day, values, emptied)
         if effects.seen is not None:
             mark = effects.seen
             _, numbers = seen.setdefault((mark.day, mark.bucket), (mark.expires_day, []))

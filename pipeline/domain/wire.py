@@ -41,8 +41,14 @@ _END: Final = b"\x00"
 
 
 def _long(value: int) -> bytes:
+    assert -LONG_MAX - 1 <= value <= LONG_MAX, "a number that no reader could read again"
     zigzag = 2 * value if value >= 0 else -2 * value - 1
     return _SMALL_LONGS[zigzag] if zigzag < _SMALL else _varint(zigzag)
+
+
+def _sha256(digest: bytes) -> bytes:
+    assert len(digest) == 32, "a fixed field of another size"
+    return digest
 
 
 def _string(text: str) -> bytes:
@@ -72,7 +78,7 @@ def event_body(event: Event, usage_body: bytes | None, command_body: bytes | Non
         _long(event.account_seq),
         _NULL if usage_body is None else _PRESENT + usage_body,
         _NULL if command_body is None else _PRESENT + command_body,
-        _NULL if event.digest is None else _PRESENT + event.digest,
+        _NULL if event.digest is None else _PRESENT + _sha256(event.digest),
         _optional_string(event.reason),
         _optional_string(event.detail),
     ]
@@ -98,7 +104,7 @@ def event_body(event: Event, usage_body: bytes | None, command_body: bytes | Non
         positions.catalogue.topic_id,
         _long(positions.catalogue.offset),
         _long(event.epoch),
-        previous_hash,
+        _sha256(previous_hash),
     )
     return b"".join(out)
 
@@ -158,6 +164,7 @@ def _put_effects(out: list[bytes], effects: Effects) -> None:
     else:
         out += (_PRESENT, _string(session.key), _long(session.expires_day))
         _put_map(out, session.fields)
+        out.append(b"\x01" if session.begins else b"\x00")
     seen = effects.seen
     if seen is None:
         out.append(_NULL)

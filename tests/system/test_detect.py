@@ -382,3 +382,17 @@ def test_a_worker_ends_where_numbers_are_missing_and_the_next_one_goes_on(start,
     start()
     wait_until(lambda: len(alerts.of(behind)) == 1)
     assert len(alerts.of(before)) == 1, "what was handled is committed on the way out"
+
+
+def test_the_subscriber_of_the_guide_runs(start, settings, ledger, alerts):
+    """The example in docs/guide-alerts.md, word for word, prints an alert that was just raised."""
+    guide = Path(__file__).parents[2].joinpath("docs", "guide-alerts.md").read_text(encoding="utf-8")
+    example = guide.partition("```python\n")[2].partition("```")[0]
+    account = account_in()
+    start()
+    ledger.commit((account, 15 * YUAN))
+    environment = {**os.environ, "CHARGELINE_KAFKA__BOOTSTRAP_SERVERS": str(settings.kafka.bootstrap_servers)}
+    with subprocess.Popen([sys.executable, "-c", example], env=environment, stdout=subprocess.PIPE, text=True) as shown:
+        line = next(line for line in shown.stdout if account in line)
+        shown.kill()
+    assert line.startswith(f"open low_balance account-{account} 1 Ask the customer")

@@ -221,3 +221,13 @@ def audited(
 
 def sha(text: str) -> bytes:
     return hashlib.sha256(text.encode()).digest()
+
+
+def found(breach):
+    return None if breach is None else (breach.seq, breach.invariant)
+
+
+def moved(event, **offsets):
+    positions = event.positions
+    ids = {"usage": USAGE_ID, "command": COMMAND_ID}
+    return positions._replace(**{name: Position(ids[name], at) for name, at in offsets.items()})

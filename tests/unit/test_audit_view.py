@@ -193,7 +193,7 @@ def long_ledger() -> LedgerMaker:
     made.opened()
     first = SessionEffect("a:s", DAY + KEPT_DAYS, {"old": "1"})
     made.charged("r1", session=first)
-    made.charged("r2", start=START + 80 * DAY_MS, session=SessionEffect("a:s", DAY + 80 + KEPT_DAYS, {"new": "1"}))
+    made.charged("r2", start=START + 80 * DAY_MS, session=SessionEffect("a:s", DAY + 80 + KEPT_DAYS, {"new": "1"}, begins=True))
     return made
 
 

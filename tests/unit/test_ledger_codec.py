@@ -66,7 +66,7 @@ EVENTS = made_of(
         Effects,
         CHANGES,
         st.dictionaries(TEXTS, TEXTS, max_size=3),
-        st.one_of(st.none(), st.builds(SessionEffect, TEXTS, INTS, CHANGES)),
+        st.one_of(st.none(), st.builds(SessionEffect, TEXTS, INTS, CHANGES, st.booleans())),
         st.one_of(st.none(), SEEN),
     ),
     late_window_days=INTS,

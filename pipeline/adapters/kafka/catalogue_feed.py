@@ -26,19 +26,28 @@ class CatalogueFeed:
         A version whose hash is not that of its document raises ValueError: nothing is rated by a forged tariff.
         """
         with self._lock:
-            changed = False
-            for record in self._reader.read_to_end(self._settings.kafka.request_timeout_ms / 1000):
-                if record.value is None:
-                    continue
-                published = CATALOGUE_VERSION.decode(record.value)
-                version = compile_catalogue(json.loads(published["document"]))
-                if version.hash != published["hash"]:
-                    raise ValueError(f"catalogue at offset {record.offset}: its hash is not that of its document")
-                self._versions[version.hash] = version
-                changed = True
-            if changed:
+            before = dict(self._reader.positions)
+            try:
+                new = self._read_versions()
+            except BaseException:
+                self._reader.seek(before)  # what was read in part is read again: no version is ever passed over
+                raise
+            if new:
+                self._versions |= new
                 self._catalogues = Catalogues(self._versions.values())
             return self._catalogues, self._reader.positions[CATALOGUE.name, 0]
+
+    def _read_versions(self) -> dict[str, Catalogue]:
+        new = {}
+        for record in self._reader.read_to_end(self._settings.kafka.request_timeout_ms / 1000):
+            if record.value is None:
+                continue
+            published = CATALOGUE_VERSION.decode(record.value)
+            version = compile_catalogue(json.loads(published["document"]))
+            if version.hash != published["hash"]:
+                raise ValueError(f"catalogue at offset {record.offset}: its hash is not that of its document")
+            new[version.hash] = version
+        return new
 
     def close(self) -> None:
         """Leave the broker."""

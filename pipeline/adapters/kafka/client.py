@@ -6,6 +6,7 @@ the work is done, not when it was fetched), idempotence on, `check.crcs` on, par
 default is not the one of Java's client).
 """
 
+import time
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
@@ -57,6 +58,8 @@ __all__ = [
     "transactional_producer",
 ]
 
+_LEADER_MOVES: Final = frozenset({KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE})
+_LEADER_WAIT_S: Final = 0.1
 END_OF_PARTITION: Final = KafkaError._PARTITION_EOF  # noqa: SLF001 - the library's public name for it
 
 
@@ -224,9 +227,16 @@ def _offsets(
     isolation = IsolationLevel.READ_COMMITTED if committed_only else IsolationLevel.READ_UNCOMMITTED
     timeout_s = settings.kafka.request_timeout_ms / 1000
     asked = client or admin(settings)  # kept until the answers are in: a client that is gone answers nothing
-    futures = asked.list_offsets(
-        {TopicPartition(topic, partition): spec for topic, partition in partitions},
-        isolation_level=isolation,
-        request_timeout=timeout_s,
-    )
-    return {(tp.topic, tp.partition): future.result(timeout_s + 5).offset for tp, future in futures.items()}
+    deadline = time.monotonic() + timeout_s
+    while True:
+        futures = asked.list_offsets(
+            {TopicPartition(topic, partition): spec for topic, partition in partitions},
+            isolation_level=isolation,
+            request_timeout=timeout_s,
+        )
+        try:
+            return {(tp.topic, tp.partition): future.result(timeout_s + 5).offset for tp, future in futures.items()}
+        except KafkaException as error:  # topics just made, or a leader just lost: another answers in a moment
+            if error.args[0].code() not in _LEADER_MOVES or time.monotonic() > deadline:
+                raise
+            time.sleep(_LEADER_WAIT_S)

@@ -1,7 +1,7 @@
 """Finding events of the ledger: one by its number, the newest, those of one account."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from types import TracebackType
 from typing import Any, Final, NamedTuple, Self
 
@@ -11,10 +11,7 @@ from pipeline.adapters.kafka.client import (
     Fetched,
     KafkaException,
     TopicPartition,
-    admin,
     assigned_consumer,
-    end_offsets,
-    first_offsets,
 )
 from pipeline.adapters.kafka.reader import FollowingReader
 from pipeline.adapters.ledger_codec import StoredEvent, decode_event
@@ -23,6 +20,11 @@ from pipeline.topics import AUDIT
 
 _NEAR: Final = 200
 """Offsets so close that reading on costs less than another seek."""
+_TAIL: Final = 8
+"""Offsets from the end where a newest event is looked for at first, and the factor for going further back."""
+_END: Final = -1
+_BEGINNING: Final = -2
+"""Moments that the protocol knows for the two ends of a partition (ListOffsets)."""
 _FETCH_LITTLE: Final[dict[str, Any]] = {"max.partition.fetch.bytes": 65_536, "fetch.queue.backoff.ms": 5}
 """A question wants one event: what is fetched ahead of it is thrown away."""
 
@@ -38,8 +40,6 @@ class LedgerLookup:
     """Fetches single events by bisection; one instance a thread, one consumer kept for many questions."""
 
     def __init__(self, settings: Settings) -> None:
-        self._settings = settings
-        self._admin = admin(settings)
         self._consumer = assigned_consumer(settings, **_FETCH_LITTLE)
         self._timeout_s = settings.kafka.request_timeout_ms / 1000
 
@@ -55,7 +55,7 @@ class LedgerLookup:
         low, high = max(first, seq - 1), end
         while low < high:
             at = low if high - low <= _NEAR else (low + high) // 2
-            for found in self._read(partition, at, high):
+            for _, found in self._read({partition: at}, {partition: high}):
                 step = seq - found.stored.event.seq
                 if step == 0:
                     return found.stored
@@ -69,44 +69,69 @@ class LedgerLookup:
                 high = at
         return None
 
-    def last(self, partition: int) -> Found | None:
-        """Return the newest committed event, or None of an empty ledger."""
-        first, end = self._bounds(partition)
-        back = 8
-        at = end
-        while at > first:
-            at = max(end - back, first)
-            found = list(self._read(partition, at, end))
-            if found:
-                return found[-1]
-            back *= 8
-        return None
+    def lasts(self, partitions: Sequence[int]) -> dict[int, Found]:
+        """Return the newest committed event of each partition; empty ledgers are left out.
+
+        A tail may hold nothing but markers and aborted records: then it is read from further back.
+        """
+        where = [(AUDIT.name, partition) for partition in partitions]
+        firsts, ends = self.firsts(where), self.ends(where)
+        found: dict[int, Found] = {}
+        left = {partition for _, partition in where if firsts[AUDIT.name, partition] < ends[AUDIT.name, partition]}
+        back = _TAIL
+        while left:
+            start = {p: max(ends[AUDIT.name, p] - back, firsts[AUDIT.name, p]) for p in left}
+            found.update(self._read(start, {p: ends[AUDIT.name, p] for p in left}))  # the last of each counts
+            left = {p for p in left if p not in found and start[p] > firsts[AUDIT.name, p]}
+            back *= _TAIL
+        return found
+
+    def ends(self, partitions: Sequence[tuple[str, int]]) -> dict[tuple[str, int], int]:
+        """Return the next offset of each partition that no open transaction holds back, by one quick request."""
+        return self._offsets(partitions, _END)
+
+    def firsts(self, partitions: Sequence[tuple[str, int]]) -> dict[tuple[str, int], int]:
+        """Return the oldest offset still kept of each partition."""
+        return self._offsets(partitions, _BEGINNING)
+
+    def _offsets(self, partitions: Sequence[tuple[str, int]], moment: int) -> dict[tuple[str, int], int]:
+        if not partitions:
+            return {}
+        asked = [TopicPartition(topic, partition, moment) for topic, partition in partitions]
+        found = {}
+        for answer in self._consumer.offsets_for_times(asked, self._timeout_s):
+            if answer.error is not None:
+                raise KafkaException(answer.error)
+            found[answer.topic, answer.partition] = answer.offset
+        return found
 
     def _bounds(self, partition: int) -> tuple[int, int]:
         where = (AUDIT.name, partition)
-        first = first_offsets(self._settings, [where], client=self._admin)[where]
-        end = end_offsets(self._settings, [where], committed_only=True, client=self._admin)[where]
-        return first, end
+        return self.firsts([where])[where], self.ends([where])[where]
 
-    def _read(self, partition: int, at: int, end: int) -> Iterator[Found]:
-        """Yield the events from offset `at` on, up to `end` or the end of what is committed."""
-        self._consumer.assign([TopicPartition(AUDIT.name, partition, at)])
+    def _read(self, start: dict[int, int], end: dict[int, int]) -> Iterator[tuple[int, Found]]:
+        """Yield (partition, event) from the offsets of `start` up to those of `end`, in order within each partition."""
+        self._consumer.assign([TopicPartition(AUDIT.name, partition, at) for partition, at in start.items()])
+        left = set(start)
         deadline = time.monotonic() + self._timeout_s
-        while True:
+        while left:
             message = self._consumer.poll(0.1)
             if message is None:
                 if time.monotonic() > deadline:
-                    raise BrokerError(f"partition {partition} of the ledger was not readable in {self._timeout_s:g} s")
+                    raise BrokerError(
+                        f"the ledger was not readable in {self._timeout_s:g} s: partitions {sorted(left)}"
+                    )
                 continue
-            error = message.error()
-            if error is not None:
-                if error.code() == END_OF_PARTITION:
-                    return
-                raise KafkaException(error)
-            if message.offset() >= end:
-                return
-            yield Found(message.offset(), decode_event(message.value()))
             deadline = time.monotonic() + self._timeout_s
+            partition, error = message.partition(), message.error()
+            if error is not None:
+                if error.code() != END_OF_PARTITION:
+                    raise KafkaException(error)
+                left.discard(partition)
+            elif message.offset() >= end[partition]:
+                left.discard(partition)
+            elif partition in left:
+                yield partition, Found(message.offset(), decode_event(message.value()))
 
     def close(self) -> None:
         """Leave the broker."""

@@ -56,7 +56,9 @@ class MemoryStore:
             self._put(keys.account(partition, name), changes)
         for name, added in writes.kept.items():
             self._put(keys.kept(partition, name), dict(added))
-        for key, (_, changes) in writes.sessions.items():
+        for key, (_, changes, emptied) in writes.sessions.items():
+            if emptied:
+                self.hashes.pop(keys.session(partition, key), None)
             self._put(keys.session(partition, key), changes)
         for (day, bucket), (_, numbers) in writes.seen.items():
             self.sets.setdefault(keys.seen(partition, day, bucket), set()).update(numbers)

@@ -114,7 +114,10 @@ class RedisStore:
         arguments: list[str | int] = [writes.first_seq, writes.last_seq, previous_hash, len(writes.head)]
         for field, value in writes.head.items():
             arguments += (field, value)
-        for key, expiry, changes in _hashes(partition, writes):
+        for key, expiry, changes, emptied in _hashes(partition, writes):
+            if emptied:
+                names.append(key)
+                arguments += ("new", 0, 0)
             _put_hash(names, arguments, key, expiry, changes)
         for (day, bucket), (expires_day, numbers) in writes.seen.items():
             for at in range(0, len(numbers), _VALUES_MAX):
@@ -194,13 +197,13 @@ class _Script:
         self.sha: str | None = None
 
 
-def _hashes(partition: int, writes: Writes) -> Iterator[tuple[str, int, dict[str, str | None]]]:
+def _hashes(partition: int, writes: Writes) -> Iterator[tuple[str, int, dict[str, str | None], bool]]:
     for name, changes in writes.accounts.items():
-        yield keys.account(partition, name), 0, changes
+        yield keys.account(partition, name), 0, changes, False
     for name, added in writes.kept.items():
-        yield keys.kept(partition, name), 0, dict(added)
-    for key, (expires_day, changes) in writes.sessions.items():
-        yield keys.session(partition, key), keys.expiry_s(expires_day), changes
+        yield keys.kept(partition, name), 0, dict(added), False
+    for key, (expires_day, changes, emptied) in writes.sessions.items():
+        yield keys.session(partition, key), keys.expiry_s(expires_day), changes, emptied
 
 
 def _put_hash(

@@ -6,7 +6,7 @@
 -- ARGV[3]      hash of event first - 1 ('' where there is none)
 -- ARGV[4]      number of fields of ledger:{p}, ARGV[5...] those fields and values, seq among them
 -- then for each of KEYS[2...]: what, expiry, n, n values
---   what    'set' (hash fields and values), 'del' (hash fields), 'add' (set members)
+--   what    'set' (hash fields and values), 'del' (hash fields), 'add' (set members), 'new' (the key goes; n is 0)
 --   expiry  seconds since 1970, or '0' for none
 --
 -- Reply: 1 applied, 0 it was there already.
@@ -29,6 +29,8 @@ for key = 2, #KEYS do
     redis.call('HSET', KEYS[key], unpack(ARGV, arg + 4, arg + 3 + n))
   elseif what == 'add' then
     redis.call('SADD', KEYS[key], unpack(ARGV, arg + 4, arg + 3 + n))
+  elseif what == 'new' then
+    redis.call('DEL', KEYS[key])
   else
     redis.call('HDEL', KEYS[key], unpack(ARGV, arg + 4, arg + 3 + n))
   end
