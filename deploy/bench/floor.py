@@ -40,6 +40,7 @@ RECORD = fastavro.parse_schema(
         ],
     }
 )
+READ: Any = fastavro.schemaless_reader
 EVENT = fastavro.parse_schema(
     {
         "type": "record",
@@ -116,7 +117,9 @@ def run(bootstrap: str, redis_url: str, records: int, batch: int = 2_000, partit
 
 def _make_topics(bootstrap: str, topic: str, partitions: int) -> None:
     admin = AdminClient({"bootstrap.servers": bootstrap})
-    for future in admin.create_topics([NewTopic(topic, partitions, 1), NewTopic(topic + ".out", partitions, 1)]).values():
+    for future in admin.create_topics(
+        [NewTopic(topic, partitions, 1), NewTopic(topic + ".out", partitions, 1)]
+    ).values():
         future.result()
     time.sleep(1)
 
@@ -193,7 +196,7 @@ def _work(
         messages = consumer.consume(batch, 0.2)
         if not messages:
             continue
-        records = [(m.offset(), m.value(), fastavro.schemaless_reader(io.BytesIO(m.value()), RECORD, None)) for m in messages]
+        records = [(m.offset(), m.value(), READ(io.BytesIO(m.value()), RECORD, None)) for m in messages]
         asked: list[tuple[str, str, int]] = []
         for _, value, record in records:
             number = int.from_bytes(hashlib.blake2b(value, digest_size=8).digest(), "big", signed=True)

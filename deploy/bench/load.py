@@ -2,9 +2,11 @@
 
 import random
 import time
+from importlib.resources import as_file, files
 from typing import Final
 
 from pipeline.adapters.avro import ACCEPTED_USAGE, ACCOUNT_COMMAND, CATALOGUE_VERSION
+from pipeline.adapters.catalogue import FOR_ALL_TIME, load_directory
 from pipeline.adapters.kafka.client import Producer, producer
 from pipeline.domain.catalogue import canonical_bytes, compile_catalogue
 from pipeline.domain.usage import AcceptedUsage
@@ -14,10 +16,26 @@ from pipeline.topics import CATALOGUE, USAGE_ACCEPTED, partition_of
 
 SEED: Final = 20_261_124
 NO_COMMAND: Final = dict.fromkeys(
-    (
-        "currency plan identities opening_balance credit_limit plan_from identity amount reference reason charge_id "
-        "from allowance thresholds period review decision case"
-    ).split()
+    [
+        "currency",
+        "plan",
+        "identities",
+        "opening_balance",
+        "credit_limit",
+        "plan_from",
+        "identity",
+        "amount",
+        "reference",
+        "reason",
+        "charge_id",
+        "from",
+        "allowance",
+        "thresholds",
+        "period",
+        "review",
+        "decision",
+        "case",
+    ]
 )
 
 
@@ -31,8 +49,10 @@ def msisdn(number: int) -> str:
     return f"+86139{number:08d}"
 
 
-def publish_catalogue(settings: Settings, document: dict[str, object]) -> None:
-    """Publish one version, in force for all time."""
+def publish_catalogue(settings: Settings) -> None:
+    """Publish the benchmark's tariff, in force for all time."""
+    with as_file(files("deploy.bench") / "catalogue") as directory:
+        document = load_directory(directory).document(FOR_ALL_TIME)
     version = compile_catalogue(document)
     out = producer(settings)
     value = {

@@ -44,6 +44,7 @@ def demo(
       chargeline demo --keep
     """
     directory = Path(tempfile.mkdtemp(prefix="chargeline-demo-"))
+    say(f"a small operator, on this machine, in {directory}")
     try:
         with _ended_by_signal(), _running(directory) as settings:
             told, _ = load_sample(settings)
@@ -53,13 +54,21 @@ def demo(
         if keep:
             say(f"kept: {directory}")
         else:
-            shutil.rmtree(directory, ignore_errors=True)
+            _remove(directory)
     if keep:
         next_step(f"chargeline up --data-dir {directory}, then chargeline status --data-dir {directory}")
     else:
         next_step(f"chargeline up --sample, then chargeline bill {told.bill_account}")
     if not report.ok:
         raise typer.Exit(1)
+
+
+def _remove(directory: Path) -> None:
+    """Remove the directory; what cannot be removed is said, since nobody else will clean it up."""
+    try:
+        shutil.rmtree(directory)
+    except OSError as error:
+        say(f"{directory} could not be removed: {error.strerror}")
 
 
 @contextmanager

@@ -58,6 +58,7 @@ def supervise(settings: Settings, workers: Workers, progress: Callable[[str], No
 
     Raises AlreadyUpError where the directory is held, LocalServerError where a server or the topics cannot be had.
     """
+    configure(settings.log_level)
     settings = settings.model_copy(update={"data_dir": settings.data_dir.absolute()})
     folder = Folder(settings.data_dir)
     folder.make()
@@ -213,11 +214,9 @@ def main() -> int:
         print(pid, flush=True)  # noqa: T201 - for the process that started this one
         return 0
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # the other end of standard output is waited for
-    settings = of_document(told["settings"])
-    configure(settings.log_level)
     workers = tuple((name, tuple(command)) for name, command in told["workers"])
     try:
-        supervise(settings, workers, lambda line: _log.info("progress", message=line))
+        supervise(of_document(told["settings"]), workers, lambda line: _log.info("progress", message=line))
     except AlreadyUpError:
         return 0  # two were started at once: the other one does it
     except LocalServerError as error:

@@ -436,7 +436,7 @@ def test_an_open_transaction_of_another_is_waited_for(kafka):
 def test_an_end_that_is_not_reached_is_an_error(kafka):
     """An unread tail is never an empty ledger."""
     hasty = Settings(
-        kafka=KafkaSettings(bootstrap_servers=kafka.settings.kafka.bootstrap_servers, request_timeout_ms=200),
+        kafka=KafkaSettings(bootstrap_servers=kafka.settings.kafka.bootstrap_servers, request_timeout_ms=1_000),
         charge=ChargeSettings(),
     )
     rogue = kafka.rogue("stuck")

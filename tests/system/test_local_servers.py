@@ -16,7 +16,7 @@ from deploy.local.process import LocalServerError
 from deploy.local.servers import embedded
 from deploy.local.supervision import with_addresses
 from deploy.local.supervisor import State, Workers, down, read_state, up, wipe
-from pipeline.adapters.kafka.client import assigned_consumer, end_offsets, producer
+from pipeline.adapters.kafka.client import TopicPartition, assigned_consumer, end_offsets, producer
 from pipeline.adapters.kafka.topics import create_topics, describe_topics
 from pipeline.settings import LocalSettings, Settings
 from pipeline.topics import USAGE_RECEIVED

@@ -1,5 +1,6 @@
 """One ledger partition on Kafka: fence, tail, inputs, transactions. See adapters/partition.py for the promises."""
 
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final
@@ -38,6 +39,7 @@ _FENCED: Final = frozenset(
 )
 _BACK_EVENTS: Final = 64
 _BACK_FACTOR: Final = 8
+_POLL_S: Final = 0.05
 
 
 class KafkaPartition:
@@ -100,7 +102,7 @@ class KafkaPartition:
         low = max(low, seq - 1)
         while low < high:
             middle = (low + high) // 2
-            found = self._first_at(middle)
+            found = self._first_at(middle, high)
             if found is None or found.event.seq > seq:
                 high = middle
             elif found.event.seq == seq:
@@ -210,9 +212,18 @@ class KafkaPartition:
                 return
             back *= _BACK_FACTOR
 
-    def _first_at(self, offset: int) -> StoredEvent | None:
-        record = next(self._reader_at(offset).read_to_end(self._timeout_s), None)
-        return None if record is None else _stored(record)
+    def _first_at(self, offset: int, end: int) -> StoredEvent | None:
+        """Return the first event from this offset on and before the end; None where there are only markers."""
+        reader = self._reader_at(offset)
+        deadline = time.monotonic() + self._timeout_s
+        while reader.positions[AUDIT.name, self._partition] < end:
+            # one record, not what else is there: a command may name any event of a long ledger
+            found = reader.poll(1, _POLL_S)
+            if found:
+                return _stored(found[0]) if found[0].offset < end else None
+            if time.monotonic() > deadline:
+                raise BrokerError(f"ledger partition {self._partition}: offset {offset} was not read in time")
+        return None
 
     def _reader_at(self, offset: int) -> FollowingReader:
         key = (AUDIT.name, self._partition)
