@@ -5,7 +5,11 @@ PYTHON ?= python3
 SEEDS ?= 20000
 VENV := .venv
 BIN := $(VENV)/bin
+PACKAGES := $(VENV)/.packages
 STAMP := $(VENV)/.made
+COMPILED := pipeline/domain/*.so *__mypyc*.so
+PIP := $(BIN)/python -m pip
+INSTALL := PYTHONWARNINGS=ignore $(PIP) install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test check bench faults soak wheel lock clean
@@ -15,15 +19,22 @@ help:  ## say what there is
 
 setup: $(STAMP)  ## make .venv with chargeline in it
 
-$(STAMP): requirements.lock pyproject.toml
+$(PACKAGES): requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 	  echo "chargeline needs Python 3.11 or newer; name one: make setup PYTHON=/path/to/python3.12" >&2; exit 1; }
 	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { \
 	  echo "this Python cannot make virtual environments; install its venv package (Debian and Ubuntu:" >&2; \
 	  echo "apt install python3-venv), or name another: make setup PYTHON=/path/to/python3.12" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	$(PIP) install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@touch $@
+
+# the core is compiled where that can be done, and what was compiled hides the source: it is made anew with every change
+$(STAMP): $(PACKAGES) pyproject.toml setup.py $(wildcard pipeline/domain/*.py)
+	rm -f $(COMPILED)
+	$(INSTALL) || { test "$$CHARGELINE_COMPILE" != always && \
+	  echo "the core could not be compiled; it stays pure Python, at about half the speed" >&2 && \
+	  CHARGELINE_COMPILE=never $(INSTALL); }
 	@touch $@
 
 demo: setup  ## start everything, charge a sample, show the books, stop
@@ -61,4 +72,4 @@ lock: setup  ## choose the versions of requirements.lock anew
 	mv requirements.tmp requirements.lock
 
 clean:  ## remove what was made here
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) $(COMPILED) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

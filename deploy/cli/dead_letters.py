@@ -108,10 +108,10 @@ def replay(
     from pipeline.adapters.kafka.dead_letters import replay as send_again
 
     settings = settings_of_servers(data_dir)
-    found = list(
-        {letter.content: letter for letter in reversed(_chosen(settings, ids or [], reason, timeout))}.values()
-    )
-    found.reverse()
+    by_content: dict[bytes, DeadLetter] = {}
+    for letter in _chosen(settings, ids or [], reason, timeout):
+        by_content.setdefault(letter.content, letter)
+    found = list(by_content.values())
     if not dry_run:
         send_again(settings, found, timeout)
     for letter in found:

@@ -18,6 +18,7 @@ topics = typer.Typer(help="The topics on the broker.", no_args_is_help=True)
 PROCESSES: Final = ("mediate", "charge", "detect")
 _SAMPLE_S: Final = 0.4
 """How long `status` watches in order to say how many records a second there are."""
+_ERROR_WIDTH: Final = 80
 
 
 def up(
@@ -103,7 +104,7 @@ def status(json: Json = False, data_dir: DataDir = None) -> None:
             p["state"],
             _or_dash(p["lag"]),
             f"{p['records_per_s']:,}",
-            p["last_error"] or "",
+            _brief(p["last_error"]),
         )
         for p in found["processes"]
     ]
@@ -156,6 +157,12 @@ def _done(progress: "Progress", name: str) -> int:
     return {"mediate": progress.mediate_done, "charge": progress.charge_done, "detect": progress.detect_done}.get(
         name, 0
     )
+
+
+def _brief(error: str | None) -> str:
+    """Return the beginning of an error's first line; `--json` has the whole of it."""
+    line = (error or "").partition("\n")[0]
+    return line if len(line) <= _ERROR_WIDTH else line[: _ERROR_WIDTH - 3] + "..."
 
 
 def _or_dash(value: object) -> str:

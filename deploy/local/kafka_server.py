@@ -39,7 +39,7 @@ PROPERTIES: Final = {
     "node.id": "1",
     "controller.listener.names": "CONTROLLER",
     "broker.heartbeat.interval.ms": "500",
-    "broker.session.timeout.ms": "3000",  # after a kill, the next start waits until this has passed
+    "broker.session.timeout.ms": "5000",  # the start after a kill waits until this has passed
     "auto.create.topics.enable": "false",
     "group.initial.rebalance.delay.ms": "0",
     "group.min.session.timeout.ms": "1000",

@@ -34,19 +34,20 @@ class ProcessState(NamedTuple):
 
 
 class State(NamedTuple):
-    """A supervisor and its processes. `failed` is why it gave up, None while it works."""
+    """A supervisor and its processes. `begun`: servers and topics are there; `failed`: why it gave up, else None."""
 
     supervisor: Identity
     bootstrap_servers: str
     redis_url: str
     data_dir: str
     processes: tuple[ProcessState, ...]
+    begun: bool
     failed: str | None = None
 
     @property
     def ready(self) -> bool:
         """Whether every process is."""
-        return bool(self.processes) and all(process.state == READY for process in self.processes)
+        return self.begun and all(process.state == READY for process in self.processes)
 
 
 def write_state(path: Path, state: State) -> None:

@@ -82,6 +82,7 @@ class _Supervisor:
         self._workers: list[Supervised] = []
         self._written: State | None = None
         self._to_come: tuple[str, ...] = ()
+        self._begun = False
         self._told: set[str] = set()
 
     def run(self, workers: Workers) -> Addresses:
@@ -137,6 +138,7 @@ class _Supervisor:
         settings = with_addresses(self._settings, self._addresses)
         _make_topics(settings)
         self._workers = self._make_workers(settings, planned, workers)
+        self._begun = True
         _log.info("servers_ready", embedded=[server.name for server in planned.servers])
 
     def _make_workers(self, settings: Settings, planned: Plan, workers: Workers) -> list[Supervised]:
@@ -172,7 +174,7 @@ class _Supervisor:
             [] if self._workers else [ProcessState(name, None, None, STOPPED, 0, 0, None) for name in self._to_come]
         )
         processes = (*begun, *to_come)
-        state = State(self._me, *self._addresses, str(self._folder.root), processes, failed)
+        state = State(self._me, *self._addresses, str(self._folder.root), processes, self._begun, failed)
         if state != self._written:
             write_state(self._folder.state, state)
             self._written = state

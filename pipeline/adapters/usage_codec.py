@@ -15,6 +15,7 @@ from pipeline.adapters.avro import (
 from pipeline.adapters.registry import Registry
 from pipeline.domain.outcome import Refusal
 from pipeline.domain.usage import RECORD_FIELDS, AcceptedUsage, UsageRecord
+from pipeline.domain.wire import WireError, accepted_body, read_usage_record
 
 REGISTRY_MARKER: Final = b"\0"
 REGISTRY_HEADER_BYTES: Final = 5
@@ -42,8 +43,10 @@ class UsageDecoder:
                 return Refusal("unknown_schema", {"schema_id": _schema_id(value)})
             value = MARKER + fingerprint + value[REGISTRY_HEADER_BYTES:]
         try:
-            record = USAGE_RECORD.decode(value)
-        except UndecodableError as error:
+            if value.startswith(USAGE_RECORD.header):
+                return read_usage_record(value, HEADER_BYTES)
+            record = USAGE_RECORD.decode(value)  # an older version, or nothing of ours
+        except (UndecodableError, WireError) as error:
             return Refusal("undecodable", {"problem": str(error)})
         except UnknownSchemaError as error:
             return Refusal("unknown_schema", {"problem": str(error)})
@@ -53,32 +56,11 @@ class UsageDecoder:
 def encode_accepted(usage: AcceptedUsage, as_sent: bytes | None) -> bytes:
     """Return an accepted record's bytes. `as_sent` is the probe's value where mediation changed nothing of it.
 
-    An accepted record is a usage record and six fields more, and there is one way to write each: so the body that the
-    probe wrote is taken over as it is, at a third of the cost, where it was written with the newest schema.
+    The body that the probe wrote is taken over as it is, where it was written with the newest schema.
     """
     if as_sent is None or not as_sent.startswith(USAGE_RECORD.header):
         return ACCEPTED_USAGE.encode(dict(zip(AcceptedUsage._fields, usage, strict=True)))
-    account, topic = usage.account.encode(), usage.source_topic.encode()
-    added = (
-        _long(len(account)) + account,
-        _long(usage.received_at),
-        _long(len(topic)) + topic,
-        _long(usage.source_partition),
-        _long(usage.source_offset),
-        b"\1" if usage.on_net else b"\0",
-    )
-    return ACCEPTED_USAGE.header + as_sent[HEADER_BYTES:] + b"".join(added)
-
-
-def _long(value: int) -> bytes:
-    """Return an Avro int or long: zigzag, seven bits a byte, the lowest first."""
-    rest = value << 1 if value >= 0 else (-value << 1) - 1
-    out = bytearray()
-    while rest > 0x7F:
-        out.append(rest & 0x7F | 0x80)
-        rest >>= 7
-    out.append(rest)
-    return bytes(out)
+    return ACCEPTED_USAGE.header + accepted_body(as_sent[HEADER_BYTES:], usage)
 
 
 def _is_framed(value: bytes) -> bool:

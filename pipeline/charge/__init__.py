@@ -11,7 +11,7 @@ from pipeline.charge.worker import Worker
 from pipeline.settings import Settings
 
 GC_ALLOCATIONS: Final = 200_000
-"""New objects before the collector looks: a batch makes many and no cycle among them, so looking often finds nothing."""
+"""New objects before the collector looks: a batch makes many and no cycle among them, so it would look in vain."""
 
 __all__ = ["accept_loss", "rebuild", "run"]
 

@@ -12,11 +12,11 @@ from pipeline.adapters.kafka.topics import describe_topics
 from pipeline.adapters.ledger_codec import StoredEvent, encode_event
 from pipeline.adapters.store import OutOfStepError, Store
 from pipeline.adapters.store.redis import RedisStore
-from pipeline.charge.owner import APPLY_EVENTS_MAX, replay_chunk
+from pipeline.charge.owner import APPLY_EVENTS_MAX, first_positions, replay_chunk
 from pipeline.domain.batch import Head, State
 from pipeline.domain.catalogue import Catalogues
 from pipeline.domain.charging import Batch
-from pipeline.domain.ledger import Position, Positions
+from pipeline.domain.ledger import Position
 from pipeline.settings import Settings
 from pipeline.topics import AUDIT
 
@@ -91,12 +91,13 @@ def accept_loss(settings: Settings, partition: int, actor: str, reason: str) -> 
         lost: dict[str, object] = {"actor": actor, "reason": reason}
         if view_seq > ledger_seq:
             lost["events"] = {"from": ledger_seq + 1, "to": view_seq}
-        positions = []
+        positions = first_positions(found) if last is None else last.event.positions
         for name, topic_id, first, end in (
             ("usage", found.usage_topic_id, found.usage_first, found.usage_end),
             ("command", found.command_topic_id, found.command_first, found.command_end),
+            ("catalogue", found.catalogue_topic_id, 0, positions.catalogue.offset),
         ):
-            before = Position(topic_id, first) if last is None else getattr(last.event.positions, name)
+            before: Position = getattr(positions, name)
             after = before
             if before.topic_id != topic_id:
                 lost[name] = {"topic": "re-created", "before": before.offset, "after": first}
@@ -104,17 +105,16 @@ def accept_loss(settings: Settings, partition: int, actor: str, reason: str) -> 
             elif not first <= before.offset <= end:
                 after = Position(topic_id, min(max(before.offset, first), end))
                 lost[name] = {"before": before.offset, "after": after.offset}
-            positions.append(after)
+            positions = positions._replace(**{name: after})
         if len(lost) == 2:
             raise ValueError(f"partition {partition} misses nothing: there is no loss to accept")
-        catalogue = Position(found.catalogue_topic_id, 0) if last is None else last.event.positions.catalogue
         head = Head(
             partition,
             ledger_seq,
             0 if last is None else last.event.clock,
             settings.charge.late_window_days if last is None else last.event.late_window_days,
             1 if last is None else last.event.epoch + 1,
-            Positions(positions[0], positions[1], catalogue),
+            positions,
         )
         batch = Batch(head, State({}, {}, {}, set(), set()), Catalogues(()), {}, late=True)
         decided = batch.seal("accepted_loss", lost)

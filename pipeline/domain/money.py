@@ -21,7 +21,7 @@ def parse_ratio(text: str) -> tuple[int, int]:
 
     Raises AmountError for anything but an optional minus, digits and at most one point.
     """
-    body = text[1:] if text.startswith("-") else text
+    body = text.removeprefix("-")
     whole, point, fraction = body.partition(".")
     digits = whole + fraction
     if not whole or (point and not fraction) or not (digits.isascii() and digits.isdigit()) or len(digits) > 40:

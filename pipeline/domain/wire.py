@@ -1,8 +1,8 @@
-"""The two encodings on the path of every charge, written out: an accepted record read, a ledger event written.
+"""The encodings on the path of every charge, written out: usage records read, ledger events written.
 
-Everything else goes through a library. These two are half of a charge's time there, because it walks a schema for each
+Everything else goes through a library. These are half of a charge's time there, because it walks a schema for each
 field; here the schema is the code. Tests hold both against the library, byte for byte, and against the published
-schemas, field by field. Reading is strict: what is not the one canonical encoding of an accepted record is refused.
+schemas, field by field. Reading is strict: what is not the one canonical encoding of a record is refused.
 
 Source: Apache Avro 1.12 specification, "Binary Encoding".
 """
@@ -11,13 +11,13 @@ from typing import Final
 
 from pipeline.domain.ledger import Effects, Event, Line
 from pipeline.domain.outcome import KINDS
-from pipeline.domain.usage import DIRECTIONS, INT_MAX, LONG_MAX, SERVICES, AcceptedUsage
+from pipeline.domain.usage import DIRECTIONS, INT_MAX, LONG_MAX, SERVICES, AcceptedUsage, UsageRecord
 
 _SMALL: Final = 16_384
 
 
 class WireError(ValueError):
-    """The bytes are not the one encoding of an accepted record."""
+    """The bytes are not the one encoding of a usage record."""
 
 
 # --- writing ---
@@ -187,18 +187,53 @@ def _put_map(out: list[bytes], changes: dict[str, str | None]) -> None:
     out.append(_END)
 
 
+def accepted_body(record_body: bytes, usage: AcceptedUsage) -> bytes:
+    """Return an accepted record's body, given that of the usage record in it: it is followed by six fields more."""
+    return b"".join(
+        (
+            record_body,
+            _string(usage.account),
+            _long(usage.received_at),
+            _string(usage.source_topic),
+            _long(usage.source_partition),
+            _long(usage.source_offset),
+            b"\x01" if usage.on_net else b"\x00",
+        )
+    )
+
+
 # --- reading ---
+
+
+def read_usage_record(data: bytes, at: int) -> UsageRecord:
+    """Read the usage record whose body begins at `at` and ends with the data; raises WireError."""
+    try:
+        record, at = _read_record(data, at)
+    except (IndexError, UnicodeDecodeError) as error:
+        raise WireError(f"not a usage_record: {type(error).__name__}") from None
+    if at != len(data):
+        raise WireError(f"{len(data) - at} bytes behind the usage_record")
+    return record
 
 
 def read_accepted_usage(data: bytes, at: int) -> AcceptedUsage:
     """Read the accepted record whose body begins at `at` and ends with the data; raises WireError."""
     try:
-        return _read_accepted_usage(data, at)
+        record, at = _read_record(data, at)
+        account, at = _read_string(data, at)
+        received_at, at = _read_long(data, at)
+        source_topic, at = _read_string(data, at)
+        source_partition, at = _read_int(data, at)
+        source_offset, at = _read_long(data, at)
+        on_net, at = _read_boolean(data, at)
     except (IndexError, UnicodeDecodeError) as error:
         raise WireError(f"not an accepted_usage: {type(error).__name__}") from None
+    if at != len(data):
+        raise WireError(f"{len(data) - at} bytes behind the accepted_usage")
+    return AcceptedUsage(*record, account, received_at, source_topic, source_partition, source_offset, on_net)
 
 
-def _read_accepted_usage(data: bytes, at: int) -> AcceptedUsage:
+def _read_record(data: bytes, at: int) -> tuple[UsageRecord, int]:
     record_id, at = _read_string(data, at)
     source, at = _read_string(data, at)
     sequence, at = _read_optional_long(data, at, LONG_MAX)
@@ -221,15 +256,7 @@ def _read_accepted_usage(data: bytes, at: int) -> AcceptedUsage:
     partial_number, at = _read_optional_long(data, at, INT_MAX)
     cause_for_closing, at = _read_optional_long(data, at, INT_MAX)
     retransmission, at = _read_boolean(data, at)
-    account, at = _read_string(data, at)
-    received_at, at = _read_long(data, at)
-    source_topic, at = _read_string(data, at)
-    source_partition, at = _read_int(data, at)
-    source_offset, at = _read_long(data, at)
-    on_net, at = _read_boolean(data, at)
-    if at != len(data):
-        raise WireError(f"{len(data) - at} bytes behind the accepted_usage")
-    return AcceptedUsage(
+    record = UsageRecord(
         record_id,
         source,
         sequence,
@@ -252,13 +279,8 @@ def _read_accepted_usage(data: bytes, at: int) -> AcceptedUsage:
         partial_number,
         cause_for_closing,
         retransmission,
-        account,
-        received_at,
-        source_topic,
-        source_partition,
-        source_offset,
-        on_net,
     )
+    return record, at
 
 
 def _read_long(data: bytes, at: int) -> tuple[int, int]:

@@ -1,6 +1,7 @@
 """Embedded servers and their supervisor, run for real."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,8 +13,11 @@ import psutil
 import pytest
 import redis
 
+from deploy.local.folder import Folder
+from deploy.local.ports import Ports
 from deploy.local.process import LocalServerError
-from deploy.local.servers import embedded
+from deploy.local.redis_server import RedisServer
+from deploy.local.servers import embedded, start
 from deploy.local.supervision import with_addresses
 from deploy.local.supervisor import State, Workers, down, read_state, up, wipe
 from pipeline.adapters.kafka.client import TopicPartition, assigned_consumer, end_offsets, producer
@@ -122,6 +126,26 @@ def test_servers_come_back_where_they_were_with_what_they_had(servers: Settings,
     assert processes_of(tmp_path) == []
     wipe(settings)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_redis_of_the_system_serves_as_well(tmp_path: Path) -> None:
+    """Whoever has redis-server and no wheel gets the same: kept data, a kept port, ready when it answers."""
+    found = shutil.which("redis-server")
+    if found is None:
+        pytest.skip("no redis-server on PATH")
+    folder = Folder(tmp_path)
+    folder.make()
+    local = LocalSettings(redis_server=Path(found))
+    for already in (0, 1):
+        server = RedisServer(Settings(data_dir=tmp_path, local=local), folder, Ports(folder.ports))
+        child = start(server, 30)
+        try:
+            with redis.Redis.from_url(server.url) as client:
+                assert client.lrange("written", 0, -1) == [b"one"] * already
+                client.rpush("written", "one")
+                child.kill()
+        finally:
+            child.kill()
 
 
 def test_killed_servers_come_back_under_the_supervisor_with_what_they_acknowledged(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 
+from pipeline.adapters.avro import ACCOUNT_COMMAND
 from pipeline.adapters.store import Need
 from pipeline.adapters.store.memory import MemoryStore
 from pipeline.domain.account import Account
@@ -92,10 +93,7 @@ def usage(record_id: str, **given: object) -> AcceptedUsage:
     return AcceptedUsage(**{**record, **given})
 
 
-_COMMAND_FIELDS = (
-    "type command_id account at actor currency plan identities opening_balance credit_limit plan_from identity amount "
-    "reference reason charge_id from allowance thresholds period review decision case"
-).split()
+_COMMAND_FIELDS = [field["name"] for field in ACCOUNT_COMMAND.schema["fields"]]
 
 
 def command(kind: str, command_id: str, **given: object) -> dict[str, object]:

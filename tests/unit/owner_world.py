@@ -157,7 +157,10 @@ class Partition:
             writes.append((f"account:{tag}:{event.account}", {**effects.account, **standing}))
         writes.append((f"kept:{tag}:{event.account}", effects.kept))
         if effects.session is not None:
-            writes.append((f"session:{tag}:{effects.session.key}", effects.session.fields))
+            key = f"session:{tag}:{effects.session.key}"
+            if effects.session.begins:
+                hashes.pop(key, None)
+            writes.append((key, effects.session.fields))
         for key, changes in writes:
             for name, value in changes.items():
                 if value is None:

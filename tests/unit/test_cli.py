@@ -1,8 +1,10 @@
 import json
+import os
 import subprocess
 import sys
 import time
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 import typer
@@ -19,9 +21,7 @@ SETTINGS = ("CHARGELINE_", "XDG_DATA_HOME")
 @pytest.fixture(autouse=True)
 def own_environment(monkeypatch, tmp_path):
     """Each test begins without configuration, in a data directory that nothing ever ran in."""
-    import os
-
-    for name in os.environ:
+    for name in list(os.environ):
         if name.startswith(SETTINGS):
             monkeypatch.delenv(name)
     monkeypatch.setenv("CHARGELINE_DATA_DIR", str(tmp_path / "data"))
@@ -292,8 +292,9 @@ def test_a_bad_configuration_is_told_without_its_values(run, monkeypatch):
 
 def test_danger_is_confirmed(run, monkeypatch):
     """Removing a ledger needs a yes; where nobody can be asked, --yes."""
-    monkeypatch.setattr(sys, "stdin", open("/dev/null"))  # noqa: SIM115, PTH123
-    code, _, err = run("down", "--wipe")
+    with Path(os.devnull).open() as nobody:
+        monkeypatch.setattr(sys, "stdin", nobody)
+        code, _, err = run("down", "--wipe")
     assert code == 2
     assert "--yes" in err
 

@@ -4,14 +4,13 @@ Half of a charge's time would be the library walking schemas, so two encodings a
 event written. The published schemas and the library are what they are held against.
 """
 
-import types
-from typing import get_args, get_origin, get_type_hints
-
 import pytest
 from audit_ledger import LedgerMaker, sample, usage_of
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+import schemas
+from pipeline.adapters import avro
 from pipeline.adapters.avro import ACCEPTED_USAGE, ACCOUNT_COMMAND, AUDIT_EVENT, HEADER_BYTES, UndecodableError
 from pipeline.adapters.ledger_codec import accepted_usage_of, decode_event, encode_event, expected_hash, usage_body_of
 from pipeline.domain.ledger import BoughtStep, Effects, Event, Line, Position, Positions, SeenEffect, SessionEffect
@@ -29,27 +28,28 @@ INT_FIELDS = ("message_count", "rating_group", "partial_number", "cause_for_clos
 LARGEST_INT = b"\xfe\xff\xff\xff\x0f"
 
 
-def made_of(record, **given_fields):
-    """Return a strategy of all values of a record of the domain, from its annotations."""
-    plain = {str: TEXTS, int: LONGS, bool: st.booleans()}
+def made_of(record, schema, **given_fields):
+    """Return a strategy of all values of a record of the domain, from the types its schema gives its fields."""
+    plain = {"string": TEXTS, "long": LONGS, "int": INTS, "boolean": st.booleans()}
 
     def of(kind):
-        if get_origin(kind) is types.UnionType:
-            return st.one_of([st.none() if part is type(None) else plain[part] for part in get_args(kind)])
-        return plain[kind]
+        if isinstance(kind, list):
+            return st.one_of(st.none(), *(plain[part] for part in kind if part != "null"))
+        return plain[kind] if isinstance(kind, str) and kind in plain else st.nothing()
 
-    hints = get_type_hints(record)
-    fields = {name: of(hints[name]) for name in record._fields if name not in given_fields}
+    types = {name.rstrip("_"): kind for name, kind in ((field["name"], field["type"]) for field in schema["fields"])}
+    fields = {name: of(types[name.rstrip("_")]) for name in record._fields if name not in given_fields}
     return st.builds(record, **fields, **given_fields)
 
 
+AUDIT_EVENT_SCHEMA = avro.without_logical_types(schemas.read("audit_event.v1"))
+LINE_SCHEMA = next(f["type"]["items"] for f in AUDIT_EVENT_SCHEMA["fields"] if f["name"] == "lines")
+STEP_SCHEMA = next(f["type"]["items"] for f in LINE_SCHEMA["fields"] if f["name"] == "steps")
 USAGES = made_of(
     AcceptedUsage,
+    avro.without_logical_types(schemas.read("accepted_usage.v1")),
     service=st.sampled_from(SERVICES),
     direction=st.sampled_from(DIRECTIONS),
-    message_count=INTS,
-    source_partition=INTS,
-    **{name: st.one_of(st.none(), INTS) for name in ("rating_group", "partial_number", "cause_for_closing")},
 )
 CHANGES = st.dictionaries(TEXTS, st.one_of(st.none(), TEXTS), max_size=3)
 HASHES = st.binary(min_size=32, max_size=32)
@@ -57,11 +57,14 @@ POSITIONS = st.builds(Position, st.binary(min_size=16, max_size=16), LONGS)
 SEEN = st.builds(SeenEffect, INTS, INTS, LONGS, LONGS, INTS)
 EVENTS = made_of(
     Event,
+    AUDIT_EVENT_SCHEMA,
     kind=st.sampled_from(KINDS),
     usage=st.one_of(st.none(), USAGES),
     command=st.one_of(st.none(), st.just(sample().events[0].command)),
     digest=st.one_of(st.none(), HASHES),
-    lines=st.lists(made_of(Line, steps=st.lists(made_of(BoughtStep), max_size=3).map(tuple)), max_size=3).map(tuple),
+    lines=st.lists(
+        made_of(Line, LINE_SCHEMA, steps=st.lists(made_of(BoughtStep, STEP_SCHEMA), max_size=3).map(tuple)), max_size=3
+    ).map(tuple),
     effects=st.builds(
         Effects,
         CHANGES,

@@ -174,7 +174,7 @@ def test_the_state_is_read_as_written_and_only_while_its_writer_lives(tmp_path: 
     path = tmp_path / "state.json"
     assert last_state(path) is None
     process = ProcessState("charge", 7, 1.5, "ready", 20_000, 2, "ended")
-    state = State(Identity(os.getpid(), 0.0), "127.0.0.1:1", "redis://127.0.0.1:2/0", "/data", (process,))
+    state = State(Identity(os.getpid(), 0.0), "127.0.0.1:1", "redis://127.0.0.1:2/0", "/data", (process,), begun=True)
     write_state(path, state)
     assert last_state(path) == state
     assert live_state(path) is None

@@ -20,7 +20,9 @@ def whole_day(partition: Partition) -> None:
     """The small day, a second one, and commands that name events."""
     small_day(partition)
     partition.publish(usage("old", start_time=NOW - 36 * DAY_MS))
-    partition.publish(command("top_up", "t", amount="5", reference="r"), command("adjust", "x", amount="-1", reason="y"))
+    partition.publish(
+        command("top_up", "t", amount="5", reference="r"), command("adjust", "x", amount="-1", reason="y")
+    )
     partition.publish(command("adjust", "z", amount="0.10", charge_id="0-3", reason="y"), opening("b"))
     partition.publish(*(usage(f"e{n}", duration_ms=n * 7_000) for n in range(6)))
     partition.publish(command("settle_review", "s", review="0-17", decision="charge", reason="ok"))

@@ -4,6 +4,7 @@ The member subscribes to the accepted topic, pauses whatever it is given, and re
 through consumers of their own, assigned at the ledger's positions, so no stale fetch can follow a rebalance.
 """
 
+import contextlib
 import os
 import socket
 from collections.abc import Callable, Iterable, Mapping
@@ -59,7 +60,8 @@ class Membership:
         """Commit offsets so that tools show a lag; nothing depends on them, so errors are of no consequence."""
         if offsets:
             shown = [TopicPartition(USAGE_ACCEPTED.name, p, offset) for p, offset in offsets.items()]
-            self._consumer.commit(offsets=shown, asynchronous=True)
+            with contextlib.suppress(KafkaException):
+                self._consumer.commit(offsets=shown, asynchronous=True)
 
     def close(self) -> None:
         """Leave; partitions still held are taken on the way."""

@@ -138,19 +138,7 @@ class RedisStore:
 
     def attempt(self, partition: int, at: str) -> int:
         """See Store."""
-        key = keys.attempts(partition)
-        try:
-            with self._redis.pipeline(transaction=True) as pipe:
-                pipe.hget(key, "at")
-                pipe.hset(key, "at", at)
-                pipe.hincrby(key, "count", 1)
-                before, _, count = pipe.execute()
-                if before is not None and _text(before) == at:
-                    return int(count)
-                self._redis.hset(key, "count", 1)
-        except RedisError as error:
-            raise _unavailable(error) from None
-        return 1
+        return int(self._call("HINCRBY", keys.attempts(partition), at, 1))
 
     def attempts_ended(self, partition: int) -> None:
         """See Store."""
