@@ -31,8 +31,9 @@ $(PACKAGES): requirements.lock
 
 # the core is compiled where that can be done, and what was compiled hides the source: it is made anew with every change
 $(STAMP): $(PACKAGES) pyproject.toml setup.py $(wildcard pipeline/domain/*.py)
-	rm -f $(COMPILED)
-	$(INSTALL) || { test "$$CHARGELINE_COMPILE" != always && \
+	@echo "installing chargeline, compiling its core where there is a C compiler (a minute)"
+	@rm -f $(COMPILED)
+	@$(INSTALL) || { test "$$CHARGELINE_COMPILE" != always && \
 	  echo "the core could not be compiled; it stays pure Python, at about half the speed" >&2 && \
 	  CHARGELINE_COMPILE=never $(INSTALL); }
 	@touch $@

@@ -16,16 +16,15 @@ from pipeline.domain.allowances import stale_fields
 from pipeline.domain.batch import CommandInput, Decided, Head, Prepared, State, UsageInput, binding_of
 from pipeline.domain.catalogue import Catalogues
 from pipeline.domain.commands import Command, Done, Setting
-from pipeline.domain.ledger import NO_EFFECTS, Effects, Event, Position, Positions, SeenEffect, SessionEffect
+from pipeline.domain.ledger import NO_EFFECTS, Effects, Event, Position, Positions, SeenEffect
 from pipeline.domain.limits import limit_changes, spend_changes
 from pipeline.domain.money import AMOUNT_MICROS_MAX
 from pipeline.domain.outcome import ACCOUNT_CHANGED, CHARGED, DUPLICATE, REJECTED, REVIEW, SEAL, Refusal
 from pipeline.domain.rating import Rated, rate
+from pipeline.domain.sessions import known_parts, session_effect
 from pipeline.domain.usage import DAY_MS, OCTETS_MAX, AcceptedUsage, digest, identities
 
 UNDECODABLE_BYTES_KEPT: Final = 1024
-SESSION_DAY: Final = "day"
-"""The field of a session that is ours and not the meter's: the latest day of its parts, which its expiry follows."""
 REVIEW_REASONS: Final = frozenset({"late", "conflicting_copy", "too_large", "fault", "quarantined"})
 """What a person decides on; every other refusal is REJECTED, and decided anew when the record is sent again."""
 
@@ -114,7 +113,8 @@ class Batch:
         return None
 
     def _rate(self, usage: AcceptedUsage, account: Account, session: str | None) -> Rated | Refusal:
-        known = {} if session is None else self._session_fields(session, usage)
+        fields = {} if session is None else self._state.sessions.get(session, {})
+        known = known_parts(fields, usage, self.head.late_window_days)
         try:
             rated = rate(usage, account, self._catalogues, known)
         except Exception as error:  # noqa: BLE001 - whatever a record provokes, it is held and the batch goes on
@@ -127,16 +127,6 @@ class Batch:
                 if line.meter_quantity_after > OCTETS_MAX:
                     return Refusal("too_large", {"meter_quantity": str(line.meter_quantity_after)})
         return rated
-
-    def _session_fields(self, session: str, usage: AcceptedUsage) -> dict[str, str]:
-        """Return what the meter knows of the session; nothing where its id is used again, for another session.
-
-        Parts lie within the late window of one another: older ones are not accepted any more when newer ones come.
-        """
-        fields = self._state.sessions.get(session, {})
-        if usage.start_time // DAY_MS - int(fields.get(SESSION_DAY, "0")) > self.head.late_window_days:
-            return {}
-        return {name: value for name, value in fields.items() if name != SESSION_DAY}
 
     def _charged(
         self,
@@ -168,7 +158,8 @@ class Batch:
         session = None
         if rated.session_changes:
             assert item.session is not None
-            session = self._session_effect(item.session, usage, rated.session_changes, window_days)
+            held = self._state.sessions.setdefault(item.session, {})
+            session = session_effect(item.session, held, usage, rated.session_changes, head.late_window_days)
         seen = item.seen
         assert seen is not None
         self._state.seen_records.add((seen.day, seen.bucket, seen.record))
@@ -197,22 +188,6 @@ class Batch:
             positions=head.positions,
             epoch=head.epoch,
         )
-
-    def _session_effect(
-        self, key: str, usage: AcceptedUsage, changes: Mapping[str, str | None], window_days: int
-    ) -> SessionEffect:
-        begins = not self._session_fields(key, usage)
-        fields = self._state.sessions.setdefault(key, {})
-        if begins:
-            fields.clear()
-        day = max(usage.start_time // DAY_MS, int(fields.get(SESSION_DAY, "0")))
-        after: dict[str, str | None] = {**changes, SESSION_DAY: str(day)}
-        for name, value in after.items():
-            if value is None:
-                fields.pop(name, None)
-            else:
-                fields[name] = value
-        return SessionEffect(key, day + window_days, after, begins)
 
     # --- commands ---
 

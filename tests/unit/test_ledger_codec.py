@@ -33,6 +33,8 @@ def made_of(record, schema, **given_fields):
     plain = {"string": TEXTS, "long": LONGS, "int": INTS, "boolean": st.booleans()}
 
     def of(kind):
+        if isinstance(kind, dict) and kind["type"] in plain:
+            kind = kind["type"]
         if isinstance(kind, list):
             return st.one_of(st.none(), *(plain[part] for part in kind if part != "null"))
         return plain[kind] if isinstance(kind, str) and kind in plain else st.nothing()
