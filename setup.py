@@ -14,7 +14,7 @@ from setuptools import setup
 CORE = Path("pipeline/domain")
 
 
-def extensions():
+def extensions() -> list[object]:
     """Return the compiled core's extensions, or none, as CHARGELINE_COMPILE says."""
     wish = os.environ.get("CHARGELINE_COMPILE", "auto")
     if wish == "never":

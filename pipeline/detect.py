@@ -248,9 +248,9 @@ class Watchdog(threading.Thread):
         """Return what is wrong; raises what a broker that does not answer raises."""
         mine = self._assigned()
         wanted = [(AUDIT.name, partition) for partition in sorted(mine or ())]
-        done = first_offsets(self._settings, wanted, client=self._admin)
+        done = first_offsets(self._settings, wanted)
         done |= committed_offsets(self._settings, self._admin, DETECT_GROUP, wanted) if wanted else {}
-        ends = end_offsets(self._settings, wanted, committed_only=True, client=self._admin)
+        ends = end_offsets(self._settings, wanted, committed_only=True)
         behind = {partition: offset for (topic, partition), offset in done.items() if offset < ends[topic, partition]}
         still = {partition: offset for partition, offset in behind.items() if self._before.get(partition) == offset}
         self._before = behind

@@ -70,7 +70,7 @@ def rules_of(settings: MediateSettings) -> MediationRules:
     numbers = NumberRules(
         settings.country_code, settings.national_prefix, settings.international_prefix, settings.short_code_digits
     )
-    return MediationRules(numbers, settings.future_ms, settings.trust_replayed_received_at)
+    return MediationRules(numbers, settings.future_ms, bool(settings.trust_replayed_received_at))
 
 
 class Mediator:
@@ -239,9 +239,17 @@ def _run(settings: Settings, stop: threading.Event, stack: ExitStack) -> None:
     intake = stack.enter_context(closing(KafkaIntake(settings)))
     registry = settings.schema_registry
     decoder = UsageDecoder(Registry(registry.url, registry.timeout_s, USAGE_RECORD) if registry.url else None)
-    mediator = Mediator(intake, directory, decoder, settings.mediate, facts[USAGE_ACCEPTED.name].partitions)
+    mediator = Mediator(intake, directory, decoder, _trust(settings), facts[USAGE_ACCEPTED.name].partitions)
     _loop(settings, stop, mediator, _Counts(metrics), status, lambda: (intake.lag(), len(directory)))
     server.drain()
+
+
+def _trust(settings: Settings) -> MediateSettings:
+    """Decide whose `received_at` is believed, where that is left open: anybody's on a broker without principals."""
+    if settings.mediate.trust_replayed_received_at is not None:
+        return settings.mediate
+    without_principals = "SASL" not in settings.kafka.security_protocol
+    return settings.mediate.model_copy(update={"trust_replayed_received_at": without_principals})
 
 
 def _loop(

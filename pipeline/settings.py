@@ -68,9 +68,10 @@ class MediateSettings(_Section):
     poll_wait_ms: PositiveInt = Field(200, description="for the first record of a batch; a stop is noticed as fast")
     delivery_timeout_ms: PositiveInt = Field(120_000, description="a record not acknowledged by then ends the process")
     directory_timeout_ms: PositiveInt = Field(30_000, description="no progress towards the directory's end ends it too")
-    trust_replayed_received_at: bool = Field(
-        False,
-        description="believe a raw record's header received_at; only where none but the replay's principal can set it",
+    trust_replayed_received_at: bool | None = Field(
+        None,
+        description="believe a raw record's header received_at; empty: only on a broker without principals (no SASL), "
+        "where nobody can be told from the replay",
     )
 
 

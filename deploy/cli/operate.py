@@ -1,13 +1,14 @@
 # ruff: noqa: D301 - \b keeps the lines of an example as they are
 """`chargeline up`, `down`, `status`, `run`, `topics`: the parts as running processes."""
 
+import threading
 import time
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
 from deploy.cli.context import DataDir, Json, own_settings, settings_of_servers, with_servers
-from deploy.cli.talk import confirm, data, data_json, misused, next_step, say, table
+from deploy.cli.talk import confirm, data, data_json, explain, misused, next_step, say, table
 
 if TYPE_CHECKING:
     from pipeline.adapters.progress import Progress
@@ -18,6 +19,7 @@ topics = typer.Typer(help="The topics on the broker.", no_args_is_help=True)
 PROCESSES: Final = ("mediate", "charge", "detect")
 _SAMPLE_S: Final = 0.4
 """How long `status` watches in order to say how many records a second there are."""
+_READY_POLL_S: Final = 0.2
 _ERROR_WIDTH: Final = 80
 
 
@@ -36,21 +38,37 @@ def up(
       chargeline up
       chargeline up --sample --data-dir /tmp/chargeline
     """
-    from deploy.cli.sample import load_sample
+    from deploy.cli.sample import load_sample_once
     from deploy.local import supervisor
 
     settings = own_settings(data_dir)
-    if foreground and sample:
-        misused("--sample waits for servers that --foreground keeps busy: `chargeline up --sample`, or load it apart")
-    addresses = supervisor.up(settings, foreground=foreground, progress=say)
     if foreground:
+        if sample:  # beside the supervisor, which keeps this thread busy until it is told to stop
+            threading.Thread(target=_load_when_ready, args=(settings,), daemon=True).start()
+        supervisor.up(settings, foreground=True, progress=say)
         return
+    addresses = supervisor.up(settings, progress=say)
     data(f"broker  {addresses.bootstrap_servers}")
     data(f"redis   {addresses.redis_url}")
     data(f"data    {settings.data_dir}")
     if sample:
-        load_sample(with_servers(settings, addresses.bootstrap_servers, addresses.redis_url))
+        load_sample_once(with_servers(settings, addresses.bootstrap_servers, addresses.redis_url))
     next_step("chargeline status" if sample else "chargeline catalogue publish DIR, then chargeline account apply FILE")
+
+
+def _load_when_ready(settings: "Settings") -> None:
+    from deploy.cli.sample import load_sample_once
+    from deploy.local.supervisor import read_state
+
+    while (state := read_state(settings.data_dir)) is None or not state.ready:
+        time.sleep(_READY_POLL_S)
+    try:
+        load_sample_once(with_servers(settings, state.bootstrap_servers, state.redis_url))
+    except Exception as error:
+        explained = explain(error)
+        if explained is None:
+            raise
+        say(f"error: {explained}")
 
 
 def down(
@@ -194,7 +212,6 @@ def run(
     """
     import importlib
     import signal
-    import threading
 
     from pipeline.adapters.logs import configure
 

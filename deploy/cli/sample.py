@@ -28,6 +28,24 @@ def load_sample(settings: "Settings") -> "tuple[Story, Counter[str]]":
     return told, _send_usage(settings, told)
 
 
+def load_sample_once(settings: "Settings") -> None:
+    """Publish the sample unless this deployment has it: told anew it has the same ids at other times."""
+    from contextlib import closing
+
+    from deploy.sample.story import BILL_ACCOUNT
+    from pipeline.adapters.kafka.topics import describe_topics
+    from pipeline.adapters.store.redis import RedisStore
+    from pipeline.topics import AUDIT, partition_of
+
+    partition = partition_of(BILL_ACCOUNT, describe_topics(settings)[AUDIT.name].partitions)
+    with closing(RedisStore(settings)) as store:
+        known = store.account(partition, BILL_ACCOUNT)
+    if known:
+        say("the sample is there already; nothing was changed")
+    else:
+        load_sample(settings)
+
+
 def _publish_tariffs(settings: "Settings", told: "Story", now_ms: int) -> None:
     from deploy.cli.rating import load_catalogue
     from pipeline.adapters.kafka.catalogue_publisher import publish

@@ -6,7 +6,6 @@ from contextlib import closing
 from typing import Final
 
 from pipeline.adapters.kafka.catalogue_feed import CatalogueFeed
-from pipeline.adapters.kafka.client import admin
 from pipeline.adapters.kafka.partition import KafkaPartition
 from pipeline.adapters.kafka.topics import describe_topics
 from pipeline.adapters.ledger_codec import StoredEvent, encode_event
@@ -39,7 +38,7 @@ def rebuild(settings: Settings, partitions: Iterable[int] | None = None, progres
             if not 0 <= partition < facts[AUDIT.name].partitions:
                 raise ValueError(f"no ledger partition {partition}: there are {facts[AUDIT.name].partitions}")
             store.wipe(partition)
-            with closing(KafkaPartition(settings, facts, partition, feed, admin(settings))) as edge:
+            with closing(KafkaPartition(settings, facts, partition, feed)) as edge:
                 folded += _replay_all(store, edge, partition, progress)
     return folded
 
@@ -81,7 +80,7 @@ def accept_loss(settings: Settings, partition: int, actor: str, reason: str) -> 
     with (
         closing(store),
         closing(CatalogueFeed(settings)) as feed,
-        closing(KafkaPartition(settings, facts, partition, feed, admin(settings))) as edge,
+        closing(KafkaPartition(settings, facts, partition, feed)) as edge,
     ):
         edge.fence()
         last = edge.last()

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable
 from typing import Final, NamedTuple
 
 from pipeline.adapters.kafka.catalogue_feed import CatalogueFeed
-from pipeline.adapters.kafka.client import admin
 from pipeline.adapters.kafka.membership import Membership
 from pipeline.adapters.kafka.partition import KafkaPartition
 from pipeline.adapters.kafka.topics import describe_topics
@@ -151,10 +150,9 @@ class Worker:
         self._settings = settings
         self._metrics = metrics
         self._feed = CatalogueFeed(settings)
-        client = admin(settings)
         self._edges = Edges(
             facts[AUDIT.name].partitions,
-            lambda partition: KafkaPartition(settings, facts, partition, self._feed, client),
+            lambda partition: KafkaPartition(settings, facts, partition, self._feed),
             lambda: RedisStore(settings),
         )
         self._gate = threading.Semaphore(settings.charge.take_overs_at_once)

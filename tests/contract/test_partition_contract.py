@@ -98,7 +98,7 @@ class KafkaLedger(Ledger):
         self._rows_from = _end_of(settings, SUBSCRIBER.name)
 
     def _new_edge(self) -> PartitionEdge:
-        return KafkaPartition(self.settings, self.facts, self.p, self.feed, self.admin)
+        return KafkaPartition(self.settings, self.facts, self.p, self.feed)
 
     def publish_usage(self, *values: bytes) -> None:
         self._publish(USAGE_ACCEPTED.name, values)
@@ -442,7 +442,7 @@ def test_an_end_that_is_not_reached_is_an_error(kafka):
     rogue = kafka.rogue("stuck")
     rogue.produce(AUDIT.name, b"never committed", "x", kafka.p)
     assert rogue.flush(10) == 0
-    with closing(KafkaPartition(hasty, kafka.facts, kafka.p, kafka.feed, kafka.admin)) as edge:
+    with closing(KafkaPartition(hasty, kafka.facts, kafka.p, kafka.feed)) as edge:
         edge.fence()
         with pytest.raises(RuntimeError, match="before the end"):
             edge.last()

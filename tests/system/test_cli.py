@@ -58,7 +58,9 @@ def test_a_second_up_changes_nothing(chargeline):
     """`up` where everything is up prints the same addresses and starts nothing."""
     before = chargeline.process("charge")["pid"]
     (status,) = chargeline.json("status")
-    assert status["bootstrap_servers"] in chargeline("up").stdout
+    again = chargeline("up", "--sample")
+    assert status["bootstrap_servers"] in again.stdout
+    assert "the sample is there already" in again.stderr
     assert chargeline.process("charge")["pid"] == before
 
 

@@ -108,6 +108,7 @@ def test_ports_are_kept_and_one_that_is_taken_is_replaced(tmp_path: Path) -> Non
     with socket.create_server((HOST, first)):
         assert not is_free(first)
         assert listens(os.getpid(), first)
+        assert not listens(os.getpid(), other)
         assert not listens(os.getppid(), first)
         moved = Ports(tmp_path / "ports.json").port("kafka")
     assert moved not in (first, other)

@@ -11,11 +11,11 @@ from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
 from confluent_kafka import (
+    OFFSET_BEGINNING,
     OFFSET_END,
     TIMESTAMP_LOG_APPEND_TIME,
     Consumer,
     ConsumerGroupTopicPartitions,
-    IsolationLevel,
     KafkaError,
     KafkaException,
     Message,
@@ -24,12 +24,13 @@ from confluent_kafka import (
     TopicPartition,
     Uuid,
 )
-from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec
+from confluent_kafka.admin import AdminClient, NewTopic
 
 from pipeline.settings import Settings
 
 __all__ = [
     "END_OF_PARTITION",
+    "OFFSET_BEGINNING",
     "OFFSET_END",
     "TIMESTAMP_LOG_APPEND_TIME",
     "AdminClient",
@@ -37,12 +38,10 @@ __all__ = [
     "Consumer",
     "ConsumerGroupTopicPartitions",
     "Fetched",
-    "IsolationLevel",
     "KafkaError",
     "KafkaException",
     "Message",
     "NewTopic",
-    "OffsetSpec",
     "Producer",
     "TopicCollection",
     "TopicPartition",
@@ -197,46 +196,31 @@ def fetched(message: Message) -> Fetched:
 
 
 def end_offsets(
-    settings: Settings,
-    partitions: Sequence[tuple[str, int]],
-    *,
-    committed_only: bool,
-    client: AdminClient | None = None,
+    settings: Settings, partitions: Sequence[tuple[str, int]], *, committed_only: bool
 ) -> dict[tuple[str, int], int]:
     """Return the next offset of each partition: of all records, or of those no open transaction holds back."""
-    return _offsets(settings, partitions, OffsetSpec.latest(), committed_only=committed_only, client=client)
+    return _offsets(settings, partitions, OFFSET_END, committed_only=committed_only)
 
 
-def first_offsets(
-    settings: Settings, partitions: Sequence[tuple[str, int]], *, client: AdminClient | None = None
-) -> dict[tuple[str, int], int]:
+def first_offsets(settings: Settings, partitions: Sequence[tuple[str, int]]) -> dict[tuple[str, int], int]:
     """Return the oldest offset still kept of each partition."""
-    return _offsets(settings, partitions, OffsetSpec.earliest(), committed_only=False, client=client)
+    return _offsets(settings, partitions, OFFSET_BEGINNING, committed_only=False)
 
 
 def _offsets(
-    settings: Settings,
-    partitions: Sequence[tuple[str, int]],
-    spec: OffsetSpec,
-    *,
-    committed_only: bool,
-    client: AdminClient | None,
+    settings: Settings, partitions: Sequence[tuple[str, int]], moment: int, *, committed_only: bool
 ) -> dict[tuple[str, int], int]:
     if not partitions:
         return {}
-    isolation = IsolationLevel.READ_COMMITTED if committed_only else IsolationLevel.READ_UNCOMMITTED
-    timeout_s = settings.kafka.request_timeout_ms / 1000
-    asked = client or admin(settings)  # kept until the answers are in: a client that is gone answers nothing
-    deadline = time.monotonic() + timeout_s
-    while True:
-        futures = asked.list_offsets(
-            {TopicPartition(topic, partition): spec for topic, partition in partitions},
-            isolation_level=isolation,
-            request_timeout=timeout_s,
-        )
-        try:
-            return {(tp.topic, tp.partition): future.result(timeout_s + 5).offset for tp, future in futures.items()}
-        except KafkaException as error:  # topics just made, or a leader just lost: another answers in a moment
-            if error.args[0].code() not in _LEADER_MOVES or time.monotonic() > deadline:
-                raise
-            time.sleep(_LEADER_WAIT_S)
+    # asked through a consumer: the admin client's way waits a second now and then
+    asker = assigned_consumer(settings, committed_only=committed_only)
+    try:
+        asked = [TopicPartition(topic, partition, moment) for topic, partition in partitions]
+        found = {}
+        for answer in asker.offsets_for_times(asked, settings.kafka.request_timeout_ms / 1000):
+            if answer.error is not None:
+                raise KafkaException(answer.error)
+            found[answer.topic, answer.partition] = answer.offset
+        return found
+    finally:
+        asker.close()

@@ -7,7 +7,6 @@ from typing import Final
 
 from pipeline.adapters.kafka.catalogue_feed import CatalogueFeed
 from pipeline.adapters.kafka.client import (
-    AdminClient,
     BrokerError,
     Consumer,
     Fetched,
@@ -51,13 +50,11 @@ class KafkaPartition:
         facts: dict[str, TopicFacts],
         partition: int,
         feed: CatalogueFeed,
-        admin_client: AdminClient,
     ) -> None:
         self._settings = settings
         self._facts = facts
         self._partition = partition
         self._feed = feed
-        self._admin = admin_client
         self._timeout_s = settings.kafka.request_timeout_ms / 1000
         self._producer: Producer | None = None
         self._inputs: Consumer | None = None
@@ -96,8 +93,8 @@ class KafkaPartition:
     def event(self, seq: int) -> StoredEvent | None:
         """See PartitionEdge."""
         key = (AUDIT.name, self._partition)
-        low = first_offsets(self._settings, [key], client=self._admin)[key]
-        high = end_offsets(self._settings, [key], committed_only=True, client=self._admin)[key]
+        low = first_offsets(self._settings, [key])[key]
+        high = end_offsets(self._settings, [key], committed_only=True)[key]
         # the event's offset is seq - 1 and one more for each transaction's marker before it: seq grows with offset
         low = max(low, seq - 1)
         while low < high:
@@ -114,8 +111,8 @@ class KafkaPartition:
     def inputs(self) -> Inputs:
         """See PartitionEdge."""
         usage, command = (USAGE_ACCEPTED.name, self._partition), (ACCOUNT_COMMAND.name, self._partition)
-        first = first_offsets(self._settings, [usage, command], client=self._admin)
-        end = end_offsets(self._settings, [usage, command], committed_only=False, client=self._admin)
+        first = first_offsets(self._settings, [usage, command])
+        end = end_offsets(self._settings, [usage, command], committed_only=False)
         return Inputs(
             self._facts[USAGE_ACCEPTED.name].topic_id,
             self._facts[ACCOUNT_COMMAND.name].topic_id,
@@ -194,8 +191,8 @@ class KafkaPartition:
         it; reaching it is what tells an empty ledger from an unread one.
         """
         key = (AUDIT.name, self._partition)
-        low = first_offsets(self._settings, [key], client=self._admin)[key]
-        high = end_offsets(self._settings, [key], committed_only=False, client=self._admin)[key]
+        low = first_offsets(self._settings, [key])[key]
+        high = end_offsets(self._settings, [key], committed_only=False)[key]
         back = _BACK_EVENTS
         while True:
             start = max(low, high - back)
