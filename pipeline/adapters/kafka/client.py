@@ -62,6 +62,12 @@ _LEADER_WAIT_S: Final = 0.1
 END_OF_PARTITION: Final = KafkaError._PARTITION_EOF  # noqa: SLF001 - the library's public name for it
 
 
+_NEW_LEADER: Final = frozenset(
+    {KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE, KafkaError.UNKNOWN_TOPIC_OR_PART}
+)
+"""What a broker says while it makes a topic, or moves one: the next question is answered."""
+
+
 class BrokerError(RuntimeError):
     """The broker did not do what was asked; the message says what was tried."""
 
@@ -214,13 +220,20 @@ def _offsets(
         return {}
     # asked through a consumer: the admin client's way waits a second now and then
     asker = assigned_consumer(settings, committed_only=committed_only)
+    timeout_s = settings.kafka.request_timeout_ms / 1000
+    deadline = time.monotonic() + timeout_s
     try:
         asked = [TopicPartition(topic, partition, moment) for topic, partition in partitions]
-        found = {}
-        for answer in asker.offsets_for_times(asked, settings.kafka.request_timeout_ms / 1000):
-            if answer.error is not None:
-                raise KafkaException(answer.error)
-            found[answer.topic, answer.partition] = answer.offset
-        return found
+        while True:
+            try:
+                answers = asker.offsets_for_times(asked, timeout_s)
+                failed = next((answer.error for answer in answers if answer.error is not None), None)
+            except KafkaException as error:
+                failed = error.args[0]
+            if failed is None:
+                return {(answer.topic, answer.partition): answer.offset for answer in answers}
+            if failed.code() not in _NEW_LEADER or time.monotonic() > deadline:
+                raise KafkaException(failed)
+            time.sleep(0.05)
     finally:
         asker.close()
