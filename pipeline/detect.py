@@ -27,7 +27,7 @@ from pipeline.adapters.kafka.reader import FollowingReader
 from pipeline.adapters.kafka.topics import describe_topics
 from pipeline.adapters.ledger_codec import decode_event, iso_time
 from pipeline.adapters.logs import logger
-from pipeline.adapters.metrics import COUNTER, DEFINITIONS, GAUGE, Definition, Metrics
+from pipeline.adapters.metrics import Metrics
 from pipeline.adapters.progress import DETECT_GROUP, committed_offsets
 from pipeline.domain.detectors import DETECTORS, Finding, Parameters, findings
 from pipeline.settings import Settings
@@ -39,21 +39,6 @@ LOOKS_A_TIMEOUT: Final = 12
 """How often the watchdog looks within the time that a stall may last."""
 _UNREADABLE: Final = ("undecodable", "unknown_schema", "fault")
 _STATES: Final = ("open", "close")
-
-DEFINITIONS["detect"] = (
-    Definition("chargeline_detect_events_total", COUNTER, "Events of the ledger looked at."),
-    Definition(
-        "chargeline_detect_alerts_total", COUNTER, "Alerts raised or closed, repeats included.", ("detector", "state")
-    ),
-    Definition(
-        "chargeline_detect_unreadable_total", COUNTER, "Events passed over because they could not be read.", ("reason",)
-    ),
-    Definition(
-        "chargeline_detect_failed_deliveries_total", COUNTER, "Attempts to send an alert that failed; each is repeated."
-    ),
-    Definition("chargeline_detect_partitions", GAUGE, "Ledger partitions that this process reads."),
-    Definition("chargeline_detect_lag_records", GAUGE, "Offsets of this process's partitions not yet done."),
-)
 
 _log = logger("detect")
 

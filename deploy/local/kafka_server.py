@@ -122,8 +122,10 @@ class KafkaServer:
         unfinished = data.with_name("log.new")
         shutil.rmtree(unfinished, ignore_errors=True)
         properties = self._write_properties("format.properties", unfinished)
-        cluster = urlsafe_b64encode(uuid4().bytes).decode().rstrip("=")
-        command = self._java_command("kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(properties))
+        cluster = urlsafe_b64encode(uuid4().bytes).decode().rstrip("=")  # may begin with a dash
+        command = self._java_command(
+            "kafka.tools.StorageTool", "format", f"--cluster-id={cluster}", "-c", str(properties)
+        )
         try:
             done = subprocess.run(
                 command,

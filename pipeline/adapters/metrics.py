@@ -73,7 +73,20 @@ CHARGE: Final = (
     Definition("chargeline_charge_replayed_events_total", COUNTER, "Events written into the view by take-overs."),
     Definition("chargeline_charge_partitions", GAUGE, "Ledger partitions that this process owns."),
 )
-DETECT: Final[tuple[Definition, ...]] = ()
+DETECT: Final = (
+    Definition("chargeline_detect_events_total", COUNTER, "Events of the ledger looked at."),
+    Definition(
+        "chargeline_detect_alerts_total", COUNTER, "Alerts raised or closed, repeats included.", ("detector", "state")
+    ),
+    Definition(
+        "chargeline_detect_unreadable_total", COUNTER, "Events passed over because they could not be read.", ("reason",)
+    ),
+    Definition(
+        "chargeline_detect_failed_deliveries_total", COUNTER, "Attempts to send an alert that failed; each is repeated."
+    ),
+    Definition("chargeline_detect_partitions", GAUGE, "Ledger partitions that this process reads."),
+    Definition("chargeline_detect_lag_records", GAUGE, "Offsets of this process's partitions not yet done."),
+)
 
 DEFINITIONS: Final = {"mediate": MEDIATE, "charge": CHARGE, "detect": DETECT}
 """What each process exports, besides `process_*` and `python_info`."""

@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pipeline.adapters.avro import ACCOUNT_COMMAND, SUBSCRIBER_BINDING, UndecodableError, UnknownSchemaError
 from pipeline.adapters.ledger_codec import StoredEvent, accepted_usage_of, encode_event, usage_body_of
 from pipeline.adapters.partition import Inputs, LedgerHaltedError, PartitionEdge, Raw
-from pipeline.adapters.store import Need, Store
+from pipeline.adapters.store import Need, OutOfStepError, Store
 from pipeline.domain import commands
 from pipeline.domain.account import Account
 from pipeline.domain.batch import (
@@ -42,6 +42,7 @@ from pipeline.topics import partition_of
 APPLY_EVENTS_MAX = 2_000
 DEATHS_BEFORE_SINGLE = 2
 DEATHS_BEFORE_QUARANTINE = 3
+IDLE_STEPS_A_LOOK = 10
 QUARANTINED = "ended the process three times"
 
 
@@ -61,6 +62,7 @@ class Owner:
         self._singly = False
         """one record at a time, until what was fetched with the record that may be deadly is answered"""
         self._attempting = False
+        self._idle = 0
         self._partition_of: dict[str, int] = {}
         self.head: Head | None = None
         self.replayed = 0
@@ -88,7 +90,9 @@ class Owner:
         raw = self._carried or self._edge.fetch(self._settings.batch_records)
         self._carried = []
         if not raw:
+            self._look_after_view(head)
             return 0
+        self._idle = 0
         at = f"{head.positions.usage.offset}:{head.positions.command.offset}"
         self._attempting = True
         deaths = self._store.attempt(self.partition, at) - 1
@@ -118,6 +122,14 @@ class Owner:
         """Say that the batch in hand failed without ending the process, so its deaths are not counted up."""
         if self._attempting:  # a take-over that failed says nothing of the batch that comes after it
             self._store.attempts_ended(self.partition)
+
+    def _look_after_view(self, head: Head) -> None:
+        """See now and then, while nothing comes, whether the view still stands: a wiped one is rebuilt without use."""
+        self._idle += 1
+        if self._idle % IDLE_STEPS_A_LOOK == 0:
+            view = self._store.head(self.partition)
+            if int(view.get("seq", "0")) != head.seq or (head.seq and view["hash"] != self._hash.hex()):
+                raise OutOfStepError(f"the view stands at seq {view.get('seq', '0')}")
 
     # --- take-over ---
 

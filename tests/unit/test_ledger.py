@@ -33,7 +33,9 @@ def ledgers(draw):
     made.opened("b")
     for n in range(draw(st.integers(0, 12))):
         key = draw(st.sampled_from(["a:s", "a:t", "b:s"]))
-        session = draw(st.one_of(st.none(), st.builds(SessionEffect, st.just(key), st.integers(1, 9), CHANGES, st.booleans())))
+        session = draw(
+            st.one_of(st.none(), st.builds(SessionEffect, st.just(key), st.integers(1, 9), CHANGES, st.booleans()))
+        )
         made.charged(f"r{n}", draw(st.integers(-5, 5)), draw(st.sampled_from("ab")), session=session)
         effects = made.events[-1].effects
         made.change(len(made.events), effects=effects._replace(

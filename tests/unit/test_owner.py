@@ -173,6 +173,17 @@ def test_a_view_wiped_under_a_working_owner_stops_it(partition):
     partition.check()
 
 
+def test_an_idle_owner_notices_that_its_view_went(partition):
+    """A view that was wiped while nothing comes is rebuilt all the same: the owner looks at it now and then."""
+    owner = partition.drain()
+    for _ in range(30):
+        assert owner.step() == 0
+    partition.store.wipe(0)
+    with pytest.raises(OutOfStepError):
+        for _ in range(30):
+            owner.step()
+
+
 # --- halts ---
 
 

@@ -57,8 +57,6 @@ __all__ = [
     "transactional_producer",
 ]
 
-_LEADER_MOVES: Final = frozenset({KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE})
-_LEADER_WAIT_S: Final = 0.1
 END_OF_PARTITION: Final = KafkaError._PARTITION_EOF  # noqa: SLF001 - the library's public name for it
 
 
