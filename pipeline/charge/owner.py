@@ -228,12 +228,13 @@ class Owner:
             if account not in self._partition_of:
                 self._partition_of[account] = partition_of(account, self._partitions)
         loaded = self._store.load(self.partition, head.seq, Need(*wanted))
+        known = [(asked, found[1]) for asked, found in loaded.seen.items() if found[0]]  # few: most are new
         return State(
             {name: Account(name, fields) for name, fields in loaded.accounts.items()},
             loaded.kept,
             loaded.sessions,
-            {(day, bucket, record) for (day, bucket, record, _), found in loaded.seen.items() if found[0]},
-            {(day, bucket, content) for (day, bucket, _, content), found in loaded.seen.items() if found[1]},
+            {(day, bucket, record) for (day, bucket, record, _), _ in known},
+            {(day, bucket, content) for (day, bucket, _, content), same in known if same},
         )
 
     def _write(self, decided: Sequence[Decided]) -> None:

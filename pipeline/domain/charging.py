@@ -144,16 +144,16 @@ class Batch:
         after = before - rated.amount_micros
         changes = dict(rated.account_changes)
         fields = account.fields
-        if any(name not in fields for name in changes):  # a new period begins: what is too old to be asked for goes
-            keep_ms = 2 * head.late_window_days * DAY_MS
-            for name in stale_fields(fields, head.clock, keep_ms):
-                changes.setdefault(name, None)
         newest = fields.get("newest")
         if newest is None or usage.start_time > int(newest):
             changes["newest"] = str(usage.start_time)
         if rated.amount_micros:
             changes.update(spend_changes(fields, rated.month, rated.amount_micros))
             changes.update(limit_changes(fields, after))
+        if any(name not in fields for name in changes):  # a new period begins: what is too old to be asked for goes
+            keep_ms = 2 * head.late_window_days * DAY_MS
+            for name in stale_fields(fields, head.clock, keep_ms):
+                changes.setdefault(name, None)
         window_days = 2 * head.late_window_days
         session = None
         if rated.session_changes:
@@ -263,7 +263,7 @@ class Batch:
         name, command_id = str(command["account"]), str(command["command_id"])
         review_id = str(command["review"])
         review = item.named
-        decision = self._settle_refusal(item, command, account, kept)
+        decision = self._settle_refusal(item, command, account, kept, source.broker_time_ms)
         if decision is None:
             assert account is not None
             assert review is not None
@@ -283,7 +283,12 @@ class Batch:
         return Decided(event._replace(command=dict(source.command or {})), None)
 
     def _settle_refusal(
-        self, item: Prepared, command: Command, account: Account | None, kept: Mapping[str, str]
+        self,
+        item: Prepared,
+        command: Command,
+        account: Account | None,
+        kept: Mapping[str, str],
+        broker_time_ms: int,
     ) -> Refusal | None:
         review = item.named
         if account is None:
@@ -299,7 +304,8 @@ class Batch:
             return None
         seen = item.seen
         assert seen is not None
-        if self.head.clock // DAY_MS > seen.day + 2 * self.head.late_window_days:
+        # the numbers go by the view's own time, and a quiet partition's clock stands still
+        if max(self.head.clock, broker_time_ms) // DAY_MS > seen.day + 2 * self.head.late_window_days:
             return Refusal("too_old", {"start_time": review.usage.start_time})
         if (seen.day, seen.bucket, seen.record) in self._state.seen_records:
             return Refusal("already_charged", {"record_id": review.usage.record_id})

@@ -5,7 +5,7 @@ Names follow 3GPP TS 32.298 where it has one for the thing.
 """
 
 import hashlib
-import json
+from json.encoder import encode_basestring
 from typing import Final, NamedTuple
 
 VOICE: Final = "VOICE"
@@ -14,6 +14,8 @@ SMS: Final = "SMS"
 MMS: Final = "MMS"
 EVENT: Final = "EVENT"
 SERVICES: Final = (VOICE, DATA, SMS, MMS, EVENT)
+COUNTED: Final = (SMS, MMS, EVENT)
+"""Services whose quantity is a number of messages, 1 where a source says nothing."""
 DIRECTIONS: Final = ("MO", "MT")
 
 STRING_BYTES_MAX: Final = 256
@@ -95,6 +97,7 @@ class AcceptedUsage(NamedTuple):
 
 
 RECORD_FIELDS: Final = UsageRecord._fields
+_json_string: Final = encode_basestring
 
 
 def quantity(usage: UsageRecord | AcceptedUsage) -> int:
@@ -145,28 +148,40 @@ def digest(usage: UsageRecord | AcceptedUsage) -> bytes:
     normalised, defaults left out, without `retransmission`: nothing that mediate adds. So a copy that only says "I may
     have sent this before" is the same content.
     """
-    counted = usage.service in (SMS, MMS, EVENT)
-    content: dict[str, object] = {}
-    for name, value in zip(RECORD_FIELDS, usage, strict=False):
-        if value is None or value is False or name == "retransmission":
-            if name == "answered":
-                content[name] = value
-            continue
-        if name == "answered":  # true is its default
-            continue
-        if value == 0 and isinstance(value, int) and name not in _ZERO_IS_NO_DEFAULT:
-            continue
-        if name == "message_count" and counted and value == 1:
-            continue
-        content[name] = value
-    return hashlib.sha256(_canonical_json(content).encode()).digest()
+    parts: list[str] = []
+    if not usage.answered:
+        parts.append('"answered":false')
+    _put_number(parts, "cause_for_closing", usage.cause_for_closing, None)
+    _put_text(parts, "cell", usage.cell)
+    _put_text(parts, "direction", usage.direction)
+    _put_number(parts, "downlink_octets", usage.downlink_octets, 0)
+    _put_number(parts, "duration_ms", usage.duration_ms, 0)
+    _put_text(parts, "imei", usage.imei)
+    _put_text(parts, "imsi", usage.imsi)
+    _put_number(parts, "message_count", usage.message_count, 1 if usage.service in COUNTED else 0)
+    _put_text(parts, "msisdn", usage.msisdn)
+    _put_text(parts, "other_party", usage.other_party)
+    _put_number(parts, "partial_number", usage.partial_number, None)
+    _put_number(parts, "rating_group", usage.rating_group, None)
+    _put_text(parts, "record_id", usage.record_id)
+    _put_number(parts, "sequence", usage.sequence, None)
+    _put_text(parts, "service", usage.service)
+    _put_text(parts, "session_id", usage.session_id)
+    _put_text(parts, "source", usage.source)
+    _put_number(parts, "start_time", usage.start_time, None)
+    _put_number(parts, "uplink_octets", usage.uplink_octets, 0)
+    _put_text(parts, "visited_plmn", usage.visited_plmn)
+    return hashlib.sha256(("{" + ",".join(parts) + "}").encode()).digest()
 
 
-_canonical_json: Final = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode
-_ZERO_IS_NO_DEFAULT: Final = frozenset(
-    {"sequence", "rating_group", "partial_number", "cause_for_closing", "start_time"}
-)
-"""Fields whose default is null (or that have none): a 0 there is content."""
+def _put_text(parts: list[str], name: str, value: str | None) -> None:
+    if value is not None:
+        parts.append(f'"{name}":{_json_string(value)}')
+
+
+def _put_number(parts: list[str], name: str, value: int | None, default: int | None) -> None:
+    if value is not None and value != default:
+        parts.append(f'"{name}":{value}')
 
 
 class Seen(NamedTuple):

@@ -38,7 +38,7 @@ class Dump(NamedTuple):
 
 def dump_partition(settings: Settings, partition: int) -> Dump:
     """Read one partition's keys from Redis; raises the library's errors where Redis does not answer."""
-    client: Any = connect(settings)
+    client: Any = connect(settings, as_text=False)
     try:
         head = keys.ledger(partition)
         dump = Dump(_fields(client.hgetall(head)), {}, {}, {}, {}, {})

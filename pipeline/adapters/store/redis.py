@@ -23,8 +23,11 @@ _VALUES_MAX: Final = 1_000
 _SCAN_COUNT: Final = 1_000
 
 
-def connect(settings: Settings) -> "redis.Redis":
-    """Return a client that never retries; raises ViewUnavailableError where no Redis is configured."""
+def connect(settings: Settings, *, as_text: bool = True) -> "redis.Redis":
+    """Return a client that never retries; raises ViewUnavailableError where no Redis is configured.
+
+    All of the view is text, and the parser makes it in C; who looks for what should not be there takes bytes.
+    """
     if not settings.redis.url:
         raise ViewUnavailableError("no Redis: set CHARGELINE_REDIS__URL, or start one with `chargeline up`")
     password = None
@@ -38,6 +41,7 @@ def connect(settings: Settings) -> "redis.Redis":
         socket_timeout=settings.redis.socket_timeout_s,
         socket_connect_timeout=settings.redis.socket_timeout_s,
         socket_keepalive=True,
+        decode_responses=as_text,
         client_name=f"chargeline-{socket.gethostname()[:40]}",
         **options,
     )
@@ -69,9 +73,9 @@ class RedisStore:
         policy = self._call("CONFIG", "GET", "maxmemory-policy")
         if isinstance(policy, dict):
             policy = [item for pair in policy.items() for item in pair]
-        if policy and policy[-1] not in (b"noeviction", "noeviction"):
+        if policy and policy[-1] != "noeviction":
             raise ViewUnavailableError(
-                f"maxmemory-policy is {_text(policy[-1])}: a server that evicts keys loses balances; set noeviction"
+                f"maxmemory-policy is {policy[-1]}: a server that evicts keys loses balances; set noeviction"
             )
 
     def head(self, partition: int) -> dict[str, str]:
@@ -100,7 +104,7 @@ class RedisStore:
         return Loaded(
             {name: _fields(found) for name, found in zip(need.accounts, reply, strict=False) if found},
             {
-                asked: _text(found)
+                asked: found
                 for asked, found in zip(need.kept, reply[kept_at:seen_at], strict=True)
                 if found is not None
             },
@@ -147,8 +151,7 @@ class RedisStore:
     def keys_of(self, partition: int) -> Iterator[str]:
         """Yield every key of the partition, in no order; keys written meanwhile may be missed."""
         try:
-            for name in self._redis.scan_iter(match=f"*:{{{partition}}}*", count=_SCAN_COUNT):
-                yield _text(name)
+            yield from self._redis.scan_iter(match=f"*:{{{partition}}}*", count=_SCAN_COUNT)
         except RedisError as error:
             raise _unavailable(error) from None
 
@@ -211,12 +214,7 @@ def _unavailable(error: Exception) -> ViewUnavailableError:
     return ViewUnavailableError(f"Redis: {type(error).__name__}: {str(error)[:200]}")
 
 
-def _text(value: Any) -> str:
-    return value.decode() if isinstance(value, bytes) else str(value)
-
-
 def _fields(reply: Any) -> dict[str, str]:
     if isinstance(reply, dict):
-        return {_text(k): _text(v) for k, v in reply.items()}
-    items = [item.decode() for item in reply]
-    return dict(zip(items[::2], items[1::2], strict=True))
+        return reply
+    return dict(zip(reply[::2], reply[1::2], strict=True))
