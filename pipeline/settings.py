@@ -80,6 +80,7 @@ class ChargeSettings(_Section):
 
     late_window_days: PositiveInt = Field(35, description="older use is held for review; a change is in the ledger")
     batch_records: PositiveInt = Field(2_000, le=2_000, description="records decided in one transaction")
+    remembered_accounts: int = Field(10_000, ge=0, description="accounts an owner keeps in memory between batches")
     instance_id: str | None = Field(None, description="of this worker in its group; empty: made of host and process")
     session_timeout_ms: PositiveInt = Field(6_000, description="a silent worker loses its partitions after this")
     transaction_timeout_ms: PositiveInt = Field(10_000, description="an open transaction is aborted after this")

@@ -40,6 +40,8 @@ from pipeline.settings import ChargeSettings
 from pipeline.topics import partition_of
 
 APPLY_EVENTS_MAX = 2_000
+PLACES_MAX = 1_000_000
+"""Accounts whose partition is remembered: an int a name."""
 DEATHS_BEFORE_SINGLE = 2
 DEATHS_BEFORE_QUARANTINE = 3
 IDLE_STEPS_A_LOOK = 10
@@ -64,6 +66,9 @@ class Owner:
         self._attempting = False
         self._idle = 0
         self._partition_of: dict[str, int] = {}
+        # accounts as the last batch left them: nobody else writes them while this owner's writes go through, and the
+        # first error ends owner and memory together
+        self._accounts: dict[str, Account] = {}
         self.head: Head | None = None
         self.replayed = 0
         """events written into the view by the take-over"""
@@ -113,6 +118,7 @@ class Owner:
         )
         decided = [batch.decide(item) for item in prepared]
         self._write(decided)
+        self._accounts.update(state.accounts)
         self.head = batch.head
         self._store.attempts_ended(self.partition)
         self._attempting = False
@@ -224,13 +230,19 @@ class Owner:
 
     def _load(self, head: Head, prepared: Sequence[Prepared]) -> State:
         wanted = needed(prepared)
+        if len(self._partition_of) > PLACES_MAX:
+            self._partition_of.clear()
         for account in wanted.accounts:
             if account not in self._partition_of:
                 self._partition_of[account] = partition_of(account, self._partitions)
-        loaded = self._store.load(self.partition, head.seq, Need(*wanted))
+        if len(self._accounts) > self._settings.remembered_accounts:
+            self._accounts.clear()
+        unknown = tuple(name for name in wanted.accounts if name not in self._accounts)
+        loaded = self._store.load(self.partition, head.seq, Need(*wanted._replace(accounts=unknown)))
+        self._accounts.update((name, Account(name, fields)) for name, fields in loaded.accounts.items())
         known = [(asked, found[1]) for asked, found in loaded.seen.items() if found[0]]  # few: most are new
         return State(
-            {name: Account(name, fields) for name, fields in loaded.accounts.items()},
+            {name: self._accounts[name] for name in wanted.accounts if name in self._accounts},
             loaded.kept,
             loaded.sessions,
             {(day, bucket, record) for (day, bucket, record, _), _ in known},

@@ -1,6 +1,7 @@
 """What commands do to an account: once each, money to the micro, and no price changed behind what was charged."""
 
 import json
+from itertools import pairwise
 
 import pytest
 from charging_world import NOW, OPENED, PHONE, WINDOW_DAYS, World, command, opening, usage
@@ -304,7 +305,7 @@ def test_a_past_span_never_changes(world):
         world.one(command(kind, f"c{n}", identity=MSISDN, from_=given), broker_time=broker)
         held = spans(world, MSISDN)
         assert all(any(begin <= at and (end is None or at < end) for begin, end in held) for at in moments)
-        for (_, end), (begin, _) in zip(held, held[1:], strict=False):
+        for (_, end), (begin, _) in pairwise(held):
             assert end is not None
             assert end <= begin, "spans of one identity overlap"
 

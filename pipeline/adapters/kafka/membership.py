@@ -13,6 +13,7 @@ from typing import Final
 from pipeline.adapters.kafka.client import (
     OFFSET_END,
     Consumer,
+    KafkaError,
     KafkaException,
     TopicPartition,
     group_consumer,
@@ -33,6 +34,8 @@ class Membership:
         self.partitions: frozenset[int] = frozenset()
         self.polls = 0
         """how often the group was asked: an owner that failed waits for the next before it takes over again"""
+        self._fatal: KafkaError | None = None
+        """a member that was fenced stays in no group for ever, and says so only once"""
         self._given = given
         self._taken = taken
         instance = settings.charge.instance_id or f"charge-{socket.gethostname()}-{os.getpid()}"
@@ -40,6 +43,7 @@ class Membership:
             settings,
             GROUP,
             **{
+                "error_cb": self._on_error,
                 "group.instance.id": instance,
                 "partition.assignment.strategy": "cooperative-sticky",
                 "queued.max.messages.kbytes": 64,
@@ -52,8 +56,11 @@ class Membership:
     def poll(self, timeout_s: float) -> None:
         """Keep the membership alive; raises KafkaException when it cannot be (the process then ends)."""
         message = self._consumer.poll(timeout_s)
-        if message is not None and message.error() is not None and message.error().fatal():
-            raise KafkaException(message.error())
+        error = None if message is None else message.error()
+        if error is not None and (error.fatal() or error.code() == KafkaError._FATAL):  # noqa: SLF001 - its public name
+            self._fatal = error
+        if self._fatal is not None:
+            raise KafkaException(self._fatal)
         self.polls += 1
 
     def show_progress(self, offsets: Mapping[int, int]) -> None:
@@ -62,6 +69,10 @@ class Membership:
             shown = [TopicPartition(USAGE_ACCEPTED.name, p, offset) for p, offset in offsets.items()]
             with contextlib.suppress(KafkaException):
                 self._consumer.commit(offsets=shown, asynchronous=True)
+
+    def _on_error(self, error: KafkaError) -> None:
+        if error.fatal() or error.code() == KafkaError._FATAL:  # noqa: SLF001 - the library's public name for it
+            self._fatal = error
 
     def close(self) -> None:
         """Leave; partitions still held are taken on the way."""

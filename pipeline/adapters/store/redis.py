@@ -103,11 +103,7 @@ class RedisStore:
         seen_at = kept_at + len(need.kept)
         return Loaded(
             {name: _fields(found) for name, found in zip(need.accounts, reply, strict=False) if found},
-            {
-                asked: found
-                for asked, found in zip(need.kept, reply[kept_at:seen_at], strict=True)
-                if found is not None
-            },
+            {asked: found for asked, found in zip(need.kept, reply[kept_at:seen_at], strict=True) if found is not None},
             {key: _fields(found) for key, found in zip(need.sessions, reply[sessions_at:kept_at], strict=True)},
             {asked: (found[0] == 1, found[1] == 1) for asked, found in zip(need.seen, reply[seen_at:], strict=True)},
         )
