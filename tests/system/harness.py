@@ -231,6 +231,16 @@ class Deployment:
         """Wait until every input has its event, in ledger and view."""
         self.wait_answered(self.sent.inputs, timeout_s)
 
+    def supervise(self, worker: Worker, done: Callable[[], bool], timeout_s: float = 90) -> Worker:
+        """Start the worker again whenever it ends, until this is done; returns the one that runs then."""
+        deadline = time.monotonic() + timeout_s
+        while not done():
+            assert time.monotonic() < deadline, f"not within {timeout_s:g} s: {self._logs()}"
+            if worker.process.poll() is not None:
+                worker = self.start_worker()
+            time.sleep(0.1)
+        return worker
+
     def _logs(self) -> str:
         return "\n".join("\n".join(worker.log.read_text().splitlines()[-5:]) for worker in self.workers)
 

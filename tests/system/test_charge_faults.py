@@ -54,7 +54,7 @@ def test_a_clean_run_and_a_clean_stop(broken):
     """Every record is charged once, and a worker that is asked to end ends with 0 and leaves at once."""
     broken.publish(3_000, top_ups=100)
     worker = broken.start_worker()
-    wait_until(worker.ready, 30, lambda: worker.log.read_text())
+    wait_until(worker.ready, 30, worker.log.read_text)
     broken.drain()
     begun = time.monotonic()
     assert worker.end() == 0
@@ -79,16 +79,32 @@ def test_a_killed_worker(broken):
 
 @pytest.mark.faults
 def test_a_killed_broker(broken):
-    """The broker killed under way: charge waits, takes over again, and loses nothing that was acknowledged."""
+    """The broker killed under way: charge takes over again, or ends where its group shut it out and is started again.
+
+    It never stays there, owning nothing, and calls itself ready.
+    """
     broken.publish(RECORDS)
     worker = broken.start_worker()
     for part in (0.2, 0.6):
-        broken.wait_answered(int(broken.sent.inputs * part))
+        wanted = int(broken.sent.inputs * part)
+        worker = broken.supervise(worker, lambda wanted=wanted: broken.answered() >= wanted)
         broken.kill_broker()
         time.sleep(1)
         broken.start_broker()
+    worker = broken.supervise(worker, lambda: broken.answered() >= broken.sent.inputs)
     finish(broken)
-    assert worker.process.poll() is None, "charge ended, though only its broker did"
+
+
+def test_a_worker_whose_place_was_taken_ends(broken):
+    """Two processes of one instance id: the group keeps the newer one, and the other ends and does not call itself ready."""
+    old = broken.start_worker("same")
+    wait_until(lambda: len(old.said("took_over")) == broken.partitions, 30)
+    new = broken.start_worker("same")
+    wait_until(lambda: old.process.poll() is not None, 30, old.log.read_text)
+    assert old.process.returncode != 0
+    broken.publish(500)
+    finish(broken)
+    assert new.process.poll() is None
 
 
 @pytest.mark.faults
@@ -195,7 +211,7 @@ def test_a_loss_halts_and_is_accepted_into_the_ledger(broken):
     assert not worker.ready()
     lost = charge.accept_loss(broken.settings, partition, "operator", "retention was too short")
     assert set(lost) == {"actor", "reason", "usage"}
-    wait_until(worker.ready, 30, lambda: worker.log.read_text())
+    wait_until(worker.ready, 30, worker.log.read_text)
     with pytest.raises(ValueError, match="misses nothing"):
         charge.accept_loss(broken.settings, partition, "operator", "again")
     gone = lost["usage"]

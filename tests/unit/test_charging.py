@@ -202,7 +202,9 @@ def test_an_unread_record_has_no_account(world):
 
 def test_a_sessions_parts_cost_the_same_in_any_order(world):
     """A session is one path by its own time: in any order of arrival its records come to the same sum."""
-    parts = [usage(f"g{n}", service="EVENT", session_id="s", start_time=NOW - n * 1_000, message_count=4) for n in range(4)]
+    parts = [
+        usage(f"g{n}", service="EVENT", session_id="s", start_time=NOW - n * 1_000, message_count=4) for n in range(4)
+    ]
     sums = set()
     for order in (parts, parts[::-1], [parts[2], parts[0], parts[3], parts[1]]):
         fresh = World()
@@ -278,11 +280,15 @@ def test_passing_the_credit_limit_shows_once(world):
     """`over_limit` comes with the charge that passes the limit and goes with the money that brings it back above."""
     phone = "+8613900000004"
     world.one(opening("c", phone=phone, opening_balance="0.10", credit_limit="0.20"))
-    over = [world.one(usage(f"r{n}", account="c", msisdn=phone)).effects.account.get("over_limit", "same") for n in range(4)]
+    over = [
+        world.one(usage(f"r{n}", account="c", msisdn=phone)).effects.account.get("over_limit", "same") for n in range(4)
+    ]
     assert over == ["same", "same", "1", "same"]
     top_up = world.one(command("top_up", "t", account="c", amount="0.10", reference="f"))
     assert "over_limit" not in top_up.effects.account
-    assert world.one(command("top_up", "t2", account="c", amount="9", reference="g")).effects.account == {"over_limit": None}
+    assert world.one(command("top_up", "t2", account="c", amount="9", reference="g")).effects.account == {
+        "over_limit": None
+    }
 
 
 @pytest.mark.parametrize("service", ["DATA", "VOICE"])
