@@ -169,7 +169,7 @@ def test_a_record_too_large_to_accept(deployment, tmp_path):
     path = write_lines(tmp_path / "large.jsonl", [large, good])
     done = deployment.chargeline("publish", path, "--wait", code=1)
     assert re.search(
-        rf"^{re.escape(str(path))}:1: the record is \d+ bytes; at most 16384 are accepted$", done.stderr, re.M
+        rf"^{re.escape(str(path))}:1: the record is \d+ bytes; at most 16384 are accepted$", done.stderr, re.MULTILINE
     )
     assert done.stdout == "1 records sent: 1 CHARGED\n"
     deployment.assert_charged(good)
