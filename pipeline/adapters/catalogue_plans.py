@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
+from pipeline.adapters.catalogue_money import read_fees, read_tax
 from pipeline.adapters.catalogue_reader import Reader
 from pipeline.adapters.catalogue_yaml import Place, Value
 from pipeline.domain.allowances import DAY as EVERY_DAY
@@ -33,7 +34,7 @@ class Names(NamedTuple):
 
 def read_plan(value: Value, names: Names, reader: Reader) -> tuple[Section, dict[str, Place]]:
     """Return a plan's section of the document, and the place of each of its rules by id."""
-    optional = ("name", "currency", "valid_from", "fee", "allowances", "prices")
+    optional = ("name", "currency", "valid_from", "fee", "tax", "allowances", "prices")
     given = reader.fields(value, "plan", ("id",), optional)
     plan_id = reader.id(given.get("id"), "plan id")
     what = f"plan {plan_id!r}"
@@ -51,7 +52,8 @@ def read_plan(value: Value, names: Names, reader: Reader) -> tuple[Section, dict
         "name": _name(given.get("name"), what, reader),
         "currency": _currency(given.get("currency"), what, reader),
         "valid_from": reader.moment_ms(given.get("valid_from"), f"{what}: valid_from"),
-        "fee": _fee(given.get("fee"), what, reader),
+        "fees": read_fees(given.get("fee"), what, reader),
+        "tax": read_tax(given.get("tax"), what, reader),
         "allowances": allowances,
         "prices": rules,
     }
@@ -74,17 +76,6 @@ def _currency(value: Value | None, what: str, reader: Reader) -> str | None:
     if not (len(text) == 3 and text.isascii() and text.isalpha() and text.isupper()):
         reader.note(value.place, f"{what}: currency is a code of three capital letters like CNY, not {text!r}")
     return text
-
-
-def _fee(value: Value | None, what: str, reader: Reader) -> Section | None:
-    if value is None:
-        return None
-    given = reader.fields(value, f"{what}: fee", ("amount",), ("every", "prorate"))
-    _not_yet(given.get("prorate"), f"{what}: fee: prorate", reader)
-    return {
-        "amount": reader.amount(given.get("amount"), f"{what}: fee: amount", "0"),
-        "every": reader.choice(given.get("every"), f"{what}: fee: every", (EVERY_MONTH,), EVERY_MONTH),
-    }
 
 
 def _not_yet(value: Value | None, what: str, reader: Reader) -> None:

@@ -13,11 +13,13 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from pipeline.domain.allowances import Allowance
+from pipeline.domain.fees import Fee
 from pipeline.domain.matching import DeckRow, Keys, Rule, Table, Zone, make_tables, make_zone
 from pipeline.domain.meter import Curve, Rounding, Terms, make_curve, whole
 from pipeline.domain.money import AmountError, parse_micros
 from pipeline.domain.tariff_time import DAY_MS, MONDAY, SUNDAY, WEEKDAYS, Band, TariffTime, day_number
 from pipeline.domain.units import BASE_UNITS, unit_size
+from pipeline.domain.worth import Tax, make_tax
 
 FORMAT: Final = 1
 """Version of the document's own shape."""
@@ -39,6 +41,7 @@ class Plan:
     rules: tuple[Rule, ...]
     allowances: tuple[Allowance, ...]
     tables: Mapping[tuple[str, str], Table]
+    fees: tuple[Fee, ...] = ()
 
     def rule(self, rule_id: str) -> Rule:
         """Return the rule of this id; it is a bug to ask for one that is not there."""
@@ -174,6 +177,11 @@ def _band(name: str, band: Document, calendars: Mapping[str, Mapping[int, int]])
     return Band(name, days, time_of_day_ms(band["from"]), time_of_day_ms(band["to"]), moved)
 
 
+def tax_of(tax: Document | None) -> Tax | None:
+    """Return a tax of the document; raises AmountError."""
+    return None if tax is None else make_tax(tax["rate"], tax["included"])
+
+
 def time_of_day_ms(text: str) -> int:
     """Return `HH:MM` (or `HH:MM:SS`) as ms since midnight; 24:00 is the day's end."""
     seconds = 0
@@ -193,6 +201,8 @@ class _Reader:
     bands: Mapping[str, Band]
 
     def plan(self, plan: Document) -> Plan:
+        tax = tax_of(plan.get("tax") or self.document.get("tax"))
+        rounding = Rounding(self.document["rounding"]["decimals"], self.document["rounding"]["mode"])
         rules = tuple(self._rule(rule) for rule in plan["prices"])
         return Plan(
             plan["id"],
@@ -201,6 +211,10 @@ class _Reader:
             rules,
             tuple(self._allowance(allowance) for allowance in plan["allowances"]),
             make_tables(rules),
+            tuple(
+                Fee(fee["id"], fee["amount"], fee["every"], fee["prorate"], rounding, tax)
+                for fee in plan.get("fees", ())
+            ),
         )
 
     def _keys(self, match: Document) -> Keys:

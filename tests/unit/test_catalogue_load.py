@@ -78,7 +78,12 @@ GOOD = "id: x, match: {service: VOICE}, unit: min, steps: [{price: '0.10'}]"
         (HEAD + "  - {id: p, valid_from: '2026-01-01'}\n", "valid_from is a moment with its offset"),
         (HEAD + "  - {id: p, valid_from: '2026-13-01T00:00:00Z'}\n", "valid_from is a moment with its offset"),
         (HEAD + "  - {id: p, currency: yen}\n", "currency is a code of three capital letters"),
-        (HEAD + "  - {id: p, fee: {amount: '1', prorate: true}}\n", "prorate is not in this release"),
+        (HEAD + "  - {id: p, fee: {amount: '1', every: once, prorate: true}}\n", "every: once has no prorate"),
+        (HEAD + "  - {id: p, fee: [{amount: '1'}, {amount: '2'}]}\n", "fee 'fee' is there twice; give each an id"),
+        (HEAD + "  - {id: p, fee: [{amount: '1', every: week}]}\n", "every is one of month, once"),
+        (HEAD + "  - {id: p, tax: {rate: 6%, included: true}}\n", "write 6% as 6"),
+        (HEAD + "  - {id: p, tax: {rate: '-1', included: true}}\n", "a percentage is 0 or more"),
+        (HEAD + "  - {id: p, tax: {rate: '6'}}\n", "key 'included' is missing"),
         (
             HEAD + "  - {id: p, allowances: [{id: a, service: SMS, quantity: 1, unit: msg, rollover: true}]}\n",
             "rollover is not in this release",
