@@ -3,22 +3,23 @@
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
-from pipeline.adapters.catalogue_money import read_fees, read_tax
+from pipeline.adapters.catalogue_money import read_caps, read_discounts, read_fees, read_tax
 from pipeline.adapters.catalogue_reader import Reader
 from pipeline.adapters.catalogue_yaml import Place, Value
 from pipeline.domain.allowances import DAY as EVERY_DAY
 from pipeline.domain.allowances import MONTH as EVERY_MONTH
-from pipeline.domain.catalogue import DECK, rule_curves
+from pipeline.domain.catalogue import DECK, TIERS, VOLUME, rule_curves
 from pipeline.domain.matching import Zone
 from pipeline.domain.meter import whole
 from pipeline.domain.money import DECIMALS_MAX, ROUNDING_MODES, AmountError
-from pipeline.domain.rating import METERS, RECORD
+from pipeline.domain.rating import METERS, RECORD, SESSION
 from pipeline.domain.units import UNITS, unit_size
 from pipeline.domain.usage import DIRECTIONS, SERVICES
 
 Section = dict[str, Any]
 
 MATCH_KEYS: Final = ("service", "direction", "to", "visited", "rating_group", "band", "on_net")
+_PAID_KEYS: Final = ("minimum", "maximum", "tax")
 _PRIORITY: Final = 1_000_000
 _INT_MAX: Final = 2**31 - 1
 _DAYS_MAX: Final = 36_500
@@ -34,7 +35,7 @@ class Names(NamedTuple):
 
 def read_plan(value: Value, names: Names, reader: Reader) -> tuple[Section, dict[str, Place]]:
     """Return a plan's section of the document, and the place of each of its rules by id."""
-    optional = ("name", "currency", "valid_from", "fee", "tax", "allowances", "prices")
+    optional = ("name", "currency", "valid_from", "fee", "tax", "allowances", "prices", "discounts", "caps")
     given = reader.fields(value, "plan", ("id",), optional)
     plan_id = reader.id(given.get("id"), "plan id")
     what = f"plan {plan_id!r}"
@@ -47,6 +48,10 @@ def read_plan(value: Value, names: Names, reader: Reader) -> tuple[Section, dict
         _allowance(item, what, names, reader, allowance_places)
         for item in reader.items(given.get("allowances"), f"{what}: allowances")
     ]
+
+    def match(keys: Value | None, own: str) -> Section:
+        return {} if keys is None else _match(reader.fields(keys, f"{own}: match", (), MATCH_KEYS), own, names, reader)
+
     plan = {
         "id": plan_id,
         "name": _name(given.get("name"), what, reader),
@@ -56,6 +61,8 @@ def read_plan(value: Value, names: Names, reader: Reader) -> tuple[Section, dict
         "tax": read_tax(given.get("tax"), what, reader),
         "allowances": allowances,
         "prices": rules,
+        "discounts": read_discounts(given.get("discounts"), what, {rule["id"]: rule for rule in rules}, match, reader),
+        "caps": read_caps(given.get("caps"), what, match, reader),
     }
     return plan, rule_places
 
@@ -124,7 +131,18 @@ def _once(rule_id: str, value: Value, what: str, reader: Reader, places: dict[st
 
 
 def _rule(value: Value, plan: str, names: Names, reader: Reader, places: dict[str, Place]) -> Section:
-    optional = ("round_up", "meter", "connect_fee", "unit", "steps", "maximum", "rounding", "priority", "free")
+    optional = (
+        "priority",
+        "free",
+        "meter",
+        "round_up",
+        "unit",
+        "tiers",
+        "steps",
+        "connect_fee",
+        "rounding",
+        *_PAID_KEYS,
+    )
     given = reader.fields(value, f"price rule of {plan}", ("id", "match"), optional)
     rule_id = reader.id(given.get("id"), f"{plan}: id of a price rule")
     what = f"price rule {rule_id!r} of {plan}"
@@ -143,12 +161,15 @@ def _rule(value: Value, plan: str, names: Names, reader: Reader, places: dict[st
         "rounding": rounding_of(given["rounding"], reader) if "rounding" in given else None,
         "unit": _unit(given.get("unit"), what, service, reader) if service and "unit" in given else None,
         "connect_fee": reader.amount(given.get("connect_fee"), f"{what}: connect_fee", "0"),
+        "minimum": reader.amount(given.get("minimum"), f"{what}: minimum", None),
         "maximum": reader.amount(given.get("maximum"), f"{what}: maximum", None),
+        "tiers": reader.choice(given.get("tiers"), f"{what}: tiers", TIERS, TIERS[0]),
+        "tax": read_tax(given.get("tax"), what, reader),
         "round_up": None,
         "steps": [],
     }
     if free:
-        for key in ("steps", "maximum"):
+        for key in ("steps", "tiers", *_PAID_KEYS):
             if key in given:
                 reader.note(given[key].place, f"{what}: a free rule has no {key}; leave it out, or leave out free")
         if "connect_fee" in given and (rule["connect_fee"] or "0").strip("0."):
@@ -178,6 +199,10 @@ def _price(rule: Section, given: Mapping[str, Value], what: str, names: Names, r
             reader.note(place, f"{what}: 'price: deck' stands in the only step, from 0")
         if zone is None or any(row is None for row in zone.prefixes.values()):
             reader.note(place, f"{what}: 'price: deck' needs a `to` zone with a file")
+    if rule["tiers"] == VOLUME and (any(decks) or rule["meter"] == SESSION):
+        reader.note(
+            given["tiers"].place, f"{what}: volume tiers go with steps of their own and meter record, day or month"
+        )
     if len(reader.problems) > before:
         return
     try:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 MONTH: Final = "month"
 DAY: Final = "day"
 _NEVER_MS: Final = 2**62
-_PERIODIC: Final = ("meter:", "bucket:", "spend:", "reached:")
+_PERIODIC: Final = ("meter:", "bucket:", "cap:", "spend:", "reached:")
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,7 +48,9 @@ def test_every_key_is_in_the_guide():
         for module in (catalogue_plans, catalogue_shape, catalogue_money)
     )
     keys = {
-        key for names in re.findall(r'\(((?:"[a-z_]+",? ?)+)\)', source) for key in re.findall(r'"([a-z_]+)"', names)
+        key
+        for names in re.findall(r'\(\s*((?:"[a-z_]+",?\s*)+)(?:\*[A-Z_]+,?)?\s*\)', source)
+        for key in re.findall(r'"([a-z_]+)"', names)
     }
     assert {"round_up", "valid_days", "holidays", "connect_fee"} <= keys
     assert not {key for key in keys if not re.search(rf"\b{key}\b", GUIDE)}
