@@ -85,12 +85,6 @@ def _currency(value: Value | None, what: str, reader: Reader) -> str | None:
     return text
 
 
-def _not_yet(value: Value | None, what: str, reader: Reader) -> None:
-    """Refuse what the format knows and this release does not do, unless it is switched off."""
-    if value is not None and reader.flag(value, what):
-        reader.note(value.place, f"{what} is not in this release; leave it out or say false")
-
-
 def _match(fields: Mapping[str, Value], what: str, names: Names, reader: Reader) -> Section:
     """Return the match keys that were given, each checked against what the catalogue defines."""
     match: Section = {}
@@ -243,13 +237,11 @@ def _counted(text: str, unit: str | None, value: Value, what: str, reader: Reade
 
 
 def _allowance(value: Value, plan: str, names: Names, reader: Reader, places: dict[str, Place]) -> Section:
-    optional = ("every", "valid_days", "rollover", "prorate", "priority", *MATCH_KEYS[1:])
+    optional = ("every", "valid_days", "rollover", "prorate", "price", "priority", *MATCH_KEYS[1:])
     given = reader.fields(value, f"allowance of {plan}", ("id", "service", "quantity", "unit"), optional)
     allowance_id = reader.id(given.get("id"), f"{plan}: id of an allowance")
     what = f"allowance {allowance_id!r} of {plan}"
     _once(allowance_id, value, f"allowances of {plan}", reader, places)
-    for key in ("rollover", "prorate"):
-        _not_yet(given.get(key), f"{what}: {key}", reader)
     match = _match(given, what, names, reader)
     service = match.get("service") or SERVICES[0]
     quantity = reader.decimal(given.get("quantity"), f"{what}: quantity", "1")
@@ -257,6 +249,7 @@ def _allowance(value: Value, plan: str, names: Names, reader: Reader, places: di
     _counted(quantity, unit, given.get("quantity", value), f"{what}: quantity", reader)
     every = reader.choice(given.get("every"), f"{what}: every", (EVERY_MONTH, EVERY_DAY), "") or None
     days = given.get("valid_days")
+    _check_allowance(given, every, what, reader)
     return {
         "id": allowance_id,
         "match": match,
@@ -265,4 +258,33 @@ def _allowance(value: Value, plan: str, names: Names, reader: Reader, places: di
         "every": every,
         "valid_days": None if days is None else reader.number(days, f"{what}: valid_days", 1, 1, _DAYS_MAX),
         "priority": reader.number(given.get("priority"), f"{what}: priority", 0, -_PRIORITY, _PRIORITY),
+        "rollover": _rollover(given.get("rollover"), quantity, unit, f"{what}: rollover", reader),
+        "prorate": reader.flag(given.get("prorate"), f"{what}: prorate"),
+        "price": reader.amount(given.get("price"), f"{what}: price", None),
     }
+
+
+def _check_allowance(given: Mapping[str, Value], every: str | None, what: str, reader: Reader) -> None:
+    """Note keys that do not go together."""
+    if "price" in given:
+        for key in ("rollover", "prorate"):
+            if key in given and given[key].text != "false":
+                reader.note(given[key].place, f"{what}: what is bought has no {key}; leave out {key} or price")
+        if every is not None and "valid_days" not in given:
+            reader.note(given["price"].place, f"{what}: a pack that repeats every {every} says its valid_days as well")
+    elif "rollover" in given and given["rollover"].text != "false" and every is None:
+        reader.note(given["rollover"].place, f"{what}: rollover is from one period to the next; say every")
+    if "prorate" in given and given["prorate"].text != "false" and every != EVERY_MONTH:
+        reader.note(given["prorate"].place, f"{what}: prorate is of a first month; say every: month")
+
+
+def _rollover(value: Value | None, quantity: str, unit: str | None, what: str, reader: Reader) -> str | None:
+    """Return how much may be left for the next period: all of it where only `true` is said."""
+    if value is None:
+        return None
+    if value.fields is None:
+        return quantity if reader.flag(value, what) else None
+    given = reader.fields(value, what, ("limit",), ())
+    limit = reader.decimal(given.get("limit"), f"{what}: limit", "1")
+    _counted(limit, unit, given.get("limit", value), f"{what}: limit", reader)
+    return limit

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from pipeline.domain.allowances import Allowance
 from pipeline.domain.discounts import Cap, Offer
-from pipeline.domain.fees import Fee
+from pipeline.domain.fees import ONCE, Fee
 from pipeline.domain.matching import DeckRow, Keys, Rule, Table, Zone, make_tables, make_zone
 from pipeline.domain.meter import Curve, Rounding, Terms, make_curve, whole
 from pipeline.domain.money import AmountError, parse_micros
@@ -218,7 +218,7 @@ class _Reader:
             plan["valid_from"],
             plan["currency"] or self.document["currency"],
             rules,
-            tuple(self._allowance(allowance) for allowance in plan["allowances"]),
+            tuple(self._allowance(allowance, rounding, tax) for allowance in plan["allowances"]),
             make_tables(rules),
             tuple(
                 Fee(fee["id"], fee["amount"], fee["every"], fee["prorate"], rounding, tax)
@@ -272,15 +272,20 @@ class _Reader:
             else rule_curves(rule, keys.zone, unit_size(unit), tax_of(rule.get("tax")) or tax),
         )
 
-    def _allowance(self, allowance: Document) -> Allowance:
-        days = allowance["valid_days"]
+    def _allowance(self, allowance: Document, rounding: Rounding, tax: Tax | None) -> Allowance:
+        days, every = allowance["valid_days"], allowance["every"]
+        size = unit_size(allowance["unit"])
+        rollover, price = allowance.get("rollover"), allowance.get("price")
         return Allowance(
             id=allowance["id"],
             keys=self._keys({"direction": "MO", **allowance["match"]}),
-            size=whole(allowance["quantity"], unit_size(allowance["unit"])),
-            every=allowance["every"],
+            size=whole(allowance["quantity"], size),
+            every=every,
             valid_ms=None if days is None else days * DAY_MS,
             priority=allowance["priority"],
+            rollover=None if rollover is None else whole(rollover, size),
+            prorate=allowance.get("prorate", False),
+            price=None if price is None else Fee(allowance["id"], price, every or ONCE, False, rounding, tax),
         )
 
 

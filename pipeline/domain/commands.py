@@ -275,12 +275,16 @@ def _add_allowance(command: Command, account: Account, setting: Setting) -> Done
     plan = account.plan_at(effective)
     if plan is None:
         return Refusal("no_plan", {"at": effective})
+    if account.currency not in setting.catalogues.plan_currencies(plan):
+        return Refusal("currency_mismatch", {"plan": plan, "account": account.currency})
     granted = grant(setting.catalogues, plan, str(command["allowance"]), effective, number)
     if isinstance(granted, Refusal):
         return granted
-    field, value = granted
-    detail: dict[str, object] = {"effective": effective, "bucket": field}
-    return Done(outcome.ACCOUNT_CHANGED, "allowance_added", 0, {field: value}, {}, detail)
+    changes: dict[str, str | None] = {granted.field: granted.value}
+    if granted.line is not None and granted.line.amount_micros:
+        return _charged(account, (granted.line,), changes)
+    detail: dict[str, object] = {"effective": effective, "bucket": granted.field}
+    return Done(outcome.ACCOUNT_CHANGED, "allowance_added", 0, changes, {}, detail)
 
 
 def _begin_period(command: Command, account: Account, setting: Setting) -> Done | Refusal:

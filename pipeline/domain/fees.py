@@ -205,14 +205,24 @@ def _once(
 
 
 def _line(stretch: _Stretch, fee: Fee, meter: str, charged_micros: int, bought: tuple[int, int]) -> Line:
-    """Write a fee's line: so many days of so many, or the whole, less what was charged already."""
+    return price_line(fee, (stretch.plan.id, stretch.catalogue.hash), meter, charged_micros, bought)
+
+
+def price_line(
+    fee: Fee, names: tuple[str, str], meter: str, charged_micros: int = 0, bought: tuple[int, int] = (1, 1)
+) -> Line:
+    """Write the line of a price that does not hang on use, under a plan and a catalogue's hash.
+
+    It is for so many days of so many, or the whole, less what was charged already; `meter` is the field that remembers.
+    """
     count, per = bought
+    plan, catalogue = names
     plain = Fraction(parse_micros(fee.price) * count, per)
     due = plain if fee.tax is None else plain * fee.tax.factor
     rounded = round_ratio(due.numerator, due.denominator, fee.rounding.decimals, fee.rounding.mode)
     steps = (BoughtStep("0", fee.price, str(per), "1", count, str(plain)),) if count else ()
     return _fee_line(
-        (fee.id, stretch.catalogue.hash, stretch.plan.id, "day" if fee.prorate else fee.every, fee.price),
+        (fee.id, catalogue, plan, "day" if fee.prorate else fee.every, fee.price),
         steps,
         rounded - charged_micros,
         (meter, count, str(charged_micros), str(due)),

@@ -78,13 +78,14 @@ def rate(usage: AcceptedUsage, account: Account, catalogues: Catalogues, session
     if len(parts) > LINES_MAX:
         return Refusal("too_large", {"lines": len(parts), "lines_max": LINES_MAX})
 
+    openings: tuple[Line, ...] = ()
     account_changes: dict[str, str | None] = {}
     session_changes: dict[str, str | None] = {}
     if usage.service == VOICE and not usage.answered:
         steps = [_unpriced(part) for part in parts]
     else:
         meter = next((part.candidate.rule.meter for part in parts if not part.candidate.rule.free), None)
-        purse = None if meter is None else purse_for(usage, account.fields, catalogue, plan)
+        purse = None if meter is None else purse_for(usage, account, catalogues, catalogue, plan)
         offers = Offers(plan.offers, usage, catalogue.clock) if plan.offers else None
         if meter == SESSION and usage.session_id is not None:
             tariff = (catalogue, plan, offers)
@@ -96,6 +97,7 @@ def rate(usage: AcceptedUsage, account: Account, catalogues: Catalogues, session
             steps = _on_record(parts, purse, offers)
         if purse is not None:
             account_changes.update(purse.changes())
+            openings = purse.openings()
 
     lines = lines_of(steps, catalogue.hash, plan.id)
     amount = lines[0].amount_micros if len(lines) == 1 else sum(line.amount_micros for line in lines)
@@ -104,6 +106,9 @@ def rate(usage: AcceptedUsage, account: Account, catalogues: Catalogues, session
         account_changes.update(capped.changes)
         lines += capped.lines
         amount += sum(line.amount_micros for line in capped.lines)
+    if openings:
+        lines += openings
+        amount += sum(line.amount_micros for line in openings)
     if len(lines) > LINES_MAX or abs(amount) > AMOUNT_MICROS_MAX:
         return Refusal("too_large", {"lines": len(lines), "lines_max": LINES_MAX, "amount_micros": str(amount)})
     return Rated(amount, lines, account_changes, session_changes, catalogue.month_of(start), plan.currency)

@@ -111,6 +111,27 @@ def extra(keys):
             extra("discounts: [{id: d, percent: '5', from: '2026-02-01T00:00:00Z', until: '2026-01-01T00:00:00Z'}]"),
             "'until' is after 'from'",
         ),
+        (
+            extra("allowances: [{id: a, service: SMS, quantity: 1, unit: msg, every: day, prorate: true}]"),
+            "prorate is of a first month; say every: month",
+        ),
+        (
+            extra("allowances: [{id: a, service: SMS, quantity: 1, unit: msg, every: day, price: '1'}]"),
+            "a pack that repeats every day says its valid_days as well",
+        ),
+        (
+            extra("allowances: [{id: a, service: SMS, quantity: 1, unit: msg, price: '1', rollover: true}]"),
+            "what is bought has no rollover",
+        ),
+        (extra("allowances: [{id: a, service: SMS, quantity: 1, unit: msg, price: '-1'}]"), "price: it is 0 or more"),
+        (
+            extra("allowances: [{id: a, service: SMS, quantity: 1, unit: msg, every: month, rollover: {limit: 0.5}}]"),
+            "no whole number of the smallest unit",
+        ),
+        (
+            extra("allowances: [{id: a, service: SMS, quantity: 1, unit: msg, every: month, rollover: {}}]"),
+            "key 'limit' is missing",
+        ),
         (extra("caps: [{id: c, every: week, amount: '1'}]"), "every is one of day, month"),
         (extra("caps: [{id: c, every: day}]"), "key 'amount' is missing"),
         (extra("caps: [{id: c, every: day, amount: '1', match: {band: day}}]"), "leave band out"),
@@ -120,7 +141,7 @@ def extra(keys):
         (HEAD + "  - {id: p, tax: {rate: '6'}}\n", "key 'included' is missing"),
         (
             HEAD + "  - {id: p, allowances: [{id: a, service: SMS, quantity: 1, unit: msg, rollover: true}]}\n",
-            "rollover is not in this release",
+            "rollover is from one period to the next; say every",
         ),
         (
             HEAD + "  - {id: p, allowances: [{id: a, service: SMS, quantity: 0, unit: msg}]}\n",
