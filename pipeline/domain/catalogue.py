@@ -118,6 +118,25 @@ class Catalogues:
         """Return the version of this hash, if it was published."""
         return self._by_hash.get(version_hash)
 
+    def corrected(self, version: Catalogue, from_ms: int, to_ms: int) -> "Catalogues":
+        """Return these versions as if this one had been in force from one moment to before another."""
+        assert self._versions, "nothing was published that could be corrected"
+        assert from_ms < to_ms, "a time that ends before it begins"
+        found = Catalogues([*self._versions, version])
+        after = self.at(to_ms)
+        assert after is not None
+        first = (min(self._from_ms[0], from_ms) - 1, self._versions[0])
+        stretches = [
+            first,
+            *((known.effective_from, known) for known in self._versions if first[0] < known.effective_from < from_ms),
+            (from_ms, version),
+            (to_ms, after),
+            *((known.effective_from, known) for known in self._versions if known.effective_from > to_ms),
+        ]
+        found._from_ms = [begin for begin, _ in stretches]
+        found._versions = [known for _, known in stretches]
+        return found
+
     def plan_currencies(self, plan: str) -> frozenset[str]:
         """Return every currency the plan was ever published in; empty for a plan that never was."""
         return frozenset(self._currencies.get(plan, ()))
