@@ -4,15 +4,16 @@ Everything said here comes out of the event itself; no catalogue is read.
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from math import gcd
 from typing import Final
 
-from consumers.statements.words import LANGUAGES, Words
+from consumers.statements.reasons import REASONS
+from consumers.statements.words import LANGUAGES, MODES, Words
 from pipeline.adapters.ledger_codec import iso_time
 from pipeline.domain.ledger import Event, Line
 from pipeline.domain.money import MICROS_PER_UNIT, format_micros, round_ratio
-from pipeline.domain.outcome import ANSWER_REASONS, CHARGED, DEAD_LETTER_REASONS
+from pipeline.domain.outcome import CHARGED
 from pipeline.domain.usage import DATA, VOICE, quantity
 
 _MOMENTS: Final = frozenset({"at", "start_time", "broker_time", "plan_from", "effective", "from", "closed_at"})
@@ -22,11 +23,11 @@ def explain(event_id: str, event: Event, language: str = "en") -> list[str]:
     """Return the explanation of an event as lines of text; `event_id` is its `<partition>-<seq>`."""
     words = LANGUAGES[language]
     if event.kind != CHARGED:
-        return list(_answer(words, event_id, event))
-    return list(_charge(words, event_id, event))
+        return list(_answer(words, REASONS[language], event_id, event))
+    return list(_charge(words, MODES[language], event_id, event))
 
 
-def _charge(words: Words, event_id: str, event: Event) -> Iterator[str]:
+def _charge(words: Words, modes: Mapping[str, str], event_id: str, event: Event) -> Iterator[str]:
     currency = event.currency or ""
     yield words.charge.format(id=event_id, amount=format_micros(event.amount_micros), currency=currency)
     yield from _input(words, event)
@@ -35,7 +36,7 @@ def _charge(words: Words, event_id: str, event: Event) -> Iterator[str]:
         yield words.tariff.format(plan=first.plan, catalogue=first.catalogue[:12])
     service = "" if event.usage is None else event.usage.service
     for number, line in enumerate(event.lines, 1):
-        yield from _line(words, service, number, line)
+        yield from _line(words, modes, service, number, line)
     if len(event.lines) > 1:
         parts = " + ".join(format_micros(line.amount_micros) for line in event.lines)
         yield words.sum.format(parts=parts, amount=format_micros(event.amount_micros), currency=currency)
@@ -56,7 +57,7 @@ def _input(words: Words, event: Event) -> Iterator[str]:
         yield words.fee.format(type=event.command["type"], id=event.command["command_id"])
 
 
-def _line(words: Words, service: str, number: int, line: Line) -> Iterator[str]:
+def _line(words: Words, modes: Mapping[str, str], service: str, number: int, line: Line) -> Iterator[str]:
     head = words.rule.format(number=number, rule=line.rule)
     if line.prefix is not None:
         head += words.prefix.format(prefix=line.prefix)
@@ -72,7 +73,7 @@ def _line(words: Words, service: str, number: int, line: Line) -> Iterator[str]:
         used = _quantity(words, service, line.allowance_used)
         yield "  " + words.allowance.format(used=used, allowance=line.allowance)
     if line.rounding is None:
-        yield "  " + words.free
+        yield "  " + (words.free if line.maximum_micros is None else _cap(words, line))
         return
     for step in line.steps:
         yield "  " + words.step.format(
@@ -86,14 +87,47 @@ def _line(words: Words, service: str, number: int, line: Line) -> Iterator[str]:
         )
     if line.connect_fee_micros:
         yield "  " + words.connect_fee.format(amount=format_micros(line.connect_fee_micros))
+    if line.minimum_micros is not None:
+        yield "  " + words.minimum.format(minimum=format_micros(line.minimum_micros))
     if line.maximum_micros is not None:
         yield "  " + words.capped.format(maximum=format_micros(line.maximum_micros))
+    if line.discount is not None:
+        terms, of, taken = _moved(line.discount, " - ")
+        yield "  " + words.discount.format(terms=terms, of=of, taken=taken)
+    if line.tax is not None:
+        yield "  " + _tax(words, line.tax)
     sums = {"before": _exact(line.meter_sum_before), "after": _exact(line.meter_sum_after)}
     yield "  " + (words.own_meter if line.meter is None else words.meter).format(meter=line.meter, **sums)
-    yield "  " + _rounding(words, line)
+    yield "  " + _rounding(words, modes, line)
 
 
-def _rounding(words: Words, line: Line) -> str:
+def _tax(words: Words, text: str) -> str:
+    rate = text.partition(" ")[0]
+    if ":" not in text:
+        return words.tax_included.format(rate=rate)
+    _, of, added = _moved(text, " + ")
+    return words.tax_added.format(rate=rate, of=of, added=added)
+
+
+def _moved(text: str, sign: str) -> tuple[str, str, str]:
+    """Read `TERMS: EXACT SIGN EXACT` of a line's discount or tax."""
+    terms, _, figures = text.rpartition(": ")
+    of, _, moved = figures.partition(sign)
+    return terms, _exact(of), _exact(moved)
+
+
+def _cap(words: Words, line: Line) -> str:
+    assert line.maximum_micros is not None
+    return words.cap.format(
+        cap=line.rule,
+        maximum=format_micros(line.maximum_micros),
+        before=_exact(line.meter_sum_before),
+        after=_exact(line.meter_sum_after),
+        amount=format_micros(line.amount_micros),
+    )
+
+
+def _rounding(words: Words, modes: Mapping[str, str], line: Line) -> str:
     """Say the one rounding; where the sum before was rounded another way, it is what was charged so far."""
     assert line.rounding is not None
     decimals, mode = line.rounding.split(" ")[:2]
@@ -101,7 +135,7 @@ def _rounding(words: Words, line: Line) -> str:
     after = round_ratio(numerator, denominator, int(decimals), mode)
     return words.rounding.format(
         decimals=decimals,
-        mode=mode,
+        mode=modes.get(mode, mode),
         after=format_micros(after),
         before=format_micros(after - line.amount_micros),
         amount=format_micros(line.amount_micros),
@@ -117,10 +151,10 @@ def _balance(words: Words, event: Event) -> str:
     )
 
 
-def _answer(words: Words, event_id: str, event: Event) -> Iterator[str]:
+def _answer(words: Words, reasons: Mapping[str, str], event_id: str, event: Event) -> Iterator[str]:
     reason = event.reason or ""
     yield words.answer.format(id=event_id, kind=event.kind, reason=reason).rstrip()
-    yield "  " + (ANSWER_REASONS.get(reason) or DEAD_LETTER_REASONS.get(reason) or words.unknown_reason)
+    yield "  " + reasons.get(reason, words.unknown_reason)
     yield from _input(words, event)
     if event.detail is not None:
         for name, value in json.loads(event.detail).items():

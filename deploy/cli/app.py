@@ -12,6 +12,7 @@ from deploy.cli import (
     operate,
     publishing,
     rating,
+    rerate,
     statements,
 )
 
@@ -36,6 +37,7 @@ app.command("bill")(statements.bill)
 app.command("explain")(statements.explain)
 app.command("rate")(rating.rate)
 app.command("quote")(rating.quote)
+app.command("rerate")(rerate.rerate)
 app.add_typer(dead_letters.app, name="dlq")
 app.add_typer(ledger.audit, name="audit")
 app.command("rebuild")(ledger.rebuild)

@@ -1,5 +1,5 @@
 # ruff: noqa: D301 - \b keeps the lines of an example as they are
-"""`chargeline catalogue`: check tariffs, and publish them."""
+"""`chargeline catalogue`: check tariffs, compare them, and publish them."""
 
 import time
 from pathlib import Path
@@ -7,12 +7,20 @@ from typing import Annotated
 
 import typer
 
+from deploy.cli.catalogue_diff import diff
+from deploy.cli.catalogue_import import calendar, import_deck
+from deploy.cli.catalogue_simulate import simulate
 from deploy.cli.context import DataDir, Json, settings_of_servers
 from deploy.cli.rating import compiled, load_catalogue
 from deploy.cli.sending import in_words
 from deploy.cli.talk import RefusedError, data, data_json, misused, next_step, say
 
-app = typer.Typer(help="Check tariffs, and publish them.", no_args_is_help=True)
+app = typer.Typer(help="Check tariffs, compare them, and publish them.", no_args_is_help=True)
+
+app.command("diff")(diff)
+app.command("simulate")(simulate)
+app.command("import-deck")(import_deck)
+app.command("calendar")(calendar)
 
 Directory = Annotated[Path, typer.Argument(metavar="DIR", show_default=False)]
 

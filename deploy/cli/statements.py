@@ -156,6 +156,7 @@ def local_time(catalogues: "Catalogues", moment_ms: int) -> str:
 
 def explain(
     charge: Annotated[str, typer.Argument(metavar="CHARGE_ID", help="Like 3-17, as a bill shows it.")],
+    language: Annotated[str, typer.Option("--lang", metavar="en|zh", help="English or Chinese.")] = "en",
     json: Json = False,
     data_dir: DataDir = None,
 ) -> None:
@@ -166,14 +167,18 @@ def explain(
     \b
     Example:
       chargeline explain 3-17
+      chargeline explain 3-17 --lang zh
     """
     from consumers.statements.explain import explain as explained
+    from consumers.statements.words import LANGUAGES
     from pipeline.adapters.kafka.ledger_lookup import LedgerLookup
     from pipeline.adapters.kafka.topics import describe_topics
     from pipeline.adapters.ledger_codec import event_to_json
     from pipeline.domain.commands import parse_event_id
     from pipeline.topics import AUDIT
 
+    if language not in LANGUAGES:
+        misused(f"--lang is one of {', '.join(LANGUAGES)}, not {language[:20]!r}")
     place = parse_event_id(charge)
     if place is None:
         misused(f"a charge id is <partition>-<seq> like 3-17, not {charge[:40]!r}")
@@ -187,5 +192,5 @@ def explain(
     if json:
         data_json({"charge_id": charge, **event_to_json(stored)})
         return
-    for line in explained(charge, stored.event):
+    for line in explained(charge, stored.event, language):
         data(line)

@@ -83,14 +83,15 @@ def _refuse_clashes(content: dict[str, Any], places: list[dict[str, Place]], rea
     for clash in ambiguity.clashes(catalogue):
         plan = catalogue.plans[clash.plan]
         first, second = plan.rules[clash.first].id, plan.rules[clash.second].id
-        if clash.ambiguous:
-            message = (
-                f"rules {first!r} and {second!r} of plan {plan.id!r} both match {clash.example}, with the same prefix "
-                "length, priority and number of keys; give one a higher priority, or one key more"
-            )
-        else:
-            message = (
-                f"rules {first!r} and {second!r} of plan {plan.id!r} can price parts of one call ({clash.example}) and "
-                "have different meters; give both the same meter"
-            )
+        pair = f"rules {first!r} and {second!r} of plan {plan.id!r}"
+        message = pair + _WHY[clash.why].format(example=clash.example)
         reader.note(places[clash.plan][second], message, places[clash.plan][first])
+
+
+_WHY: Final = {
+    ambiguity.AMBIGUOUS: " both match {example}, with the same prefix length, priority and number of keys; give one a "
+    "higher priority, or one key more",
+    ambiguity.METERS: " can price parts of one call ({example}) and have different meters; give both the same meter",
+    ambiguity.VOLUME: " can price parts of one call ({example}), and one has volume tiers, which price a whole call; "
+    "leave the tiers out, or use meter day or month for both",
+}

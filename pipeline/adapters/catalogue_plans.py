@@ -3,21 +3,23 @@
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
+from pipeline.adapters.catalogue_money import read_caps, read_discounts, read_fees, read_tax
 from pipeline.adapters.catalogue_reader import Reader
 from pipeline.adapters.catalogue_yaml import Place, Value
 from pipeline.domain.allowances import DAY as EVERY_DAY
 from pipeline.domain.allowances import MONTH as EVERY_MONTH
-from pipeline.domain.catalogue import DECK, rule_curves
+from pipeline.domain.catalogue import DECK, TIERS, VOLUME, rule_curves
 from pipeline.domain.matching import Zone
 from pipeline.domain.meter import whole
 from pipeline.domain.money import DECIMALS_MAX, ROUNDING_MODES, AmountError
-from pipeline.domain.rating import METERS, RECORD
+from pipeline.domain.rating import METERS, RECORD, SESSION
 from pipeline.domain.units import UNITS, unit_size
 from pipeline.domain.usage import DIRECTIONS, SERVICES
 
 Section = dict[str, Any]
 
 MATCH_KEYS: Final = ("service", "direction", "to", "visited", "rating_group", "band", "on_net")
+_PAID_KEYS: Final = ("minimum", "maximum", "tax")
 _PRIORITY: Final = 1_000_000
 _INT_MAX: Final = 2**31 - 1
 _DAYS_MAX: Final = 36_500
@@ -33,7 +35,7 @@ class Names(NamedTuple):
 
 def read_plan(value: Value, names: Names, reader: Reader) -> tuple[Section, dict[str, Place]]:
     """Return a plan's section of the document, and the place of each of its rules by id."""
-    optional = ("name", "currency", "valid_from", "fee", "allowances", "prices")
+    optional = ("name", "currency", "valid_from", "fee", "tax", "allowances", "prices", "discounts", "caps")
     given = reader.fields(value, "plan", ("id",), optional)
     plan_id = reader.id(given.get("id"), "plan id")
     what = f"plan {plan_id!r}"
@@ -46,14 +48,21 @@ def read_plan(value: Value, names: Names, reader: Reader) -> tuple[Section, dict
         _allowance(item, what, names, reader, allowance_places)
         for item in reader.items(given.get("allowances"), f"{what}: allowances")
     ]
+
+    def match(keys: Value | None, own: str) -> Section:
+        return {} if keys is None else _match(reader.fields(keys, f"{own}: match", (), MATCH_KEYS), own, names, reader)
+
     plan = {
         "id": plan_id,
         "name": _name(given.get("name"), what, reader),
         "currency": _currency(given.get("currency"), what, reader),
         "valid_from": reader.moment_ms(given.get("valid_from"), f"{what}: valid_from"),
-        "fee": _fee(given.get("fee"), what, reader),
+        "fees": read_fees(given.get("fee"), what, reader),
+        "tax": read_tax(given.get("tax"), what, reader),
         "allowances": allowances,
         "prices": rules,
+        "discounts": read_discounts(given.get("discounts"), what, {rule["id"]: rule for rule in rules}, match, reader),
+        "caps": read_caps(given.get("caps"), what, match, reader),
     }
     return plan, rule_places
 
@@ -74,23 +83,6 @@ def _currency(value: Value | None, what: str, reader: Reader) -> str | None:
     if not (len(text) == 3 and text.isascii() and text.isalpha() and text.isupper()):
         reader.note(value.place, f"{what}: currency is a code of three capital letters like CNY, not {text!r}")
     return text
-
-
-def _fee(value: Value | None, what: str, reader: Reader) -> Section | None:
-    if value is None:
-        return None
-    given = reader.fields(value, f"{what}: fee", ("amount",), ("every", "prorate"))
-    _not_yet(given.get("prorate"), f"{what}: fee: prorate", reader)
-    return {
-        "amount": reader.amount(given.get("amount"), f"{what}: fee: amount", "0"),
-        "every": reader.choice(given.get("every"), f"{what}: fee: every", (EVERY_MONTH,), EVERY_MONTH),
-    }
-
-
-def _not_yet(value: Value | None, what: str, reader: Reader) -> None:
-    """Refuse what the format knows and this release does not do, unless it is switched off."""
-    if value is not None and reader.flag(value, what):
-        reader.note(value.place, f"{what} is not in this release; leave it out or say false")
 
 
 def _match(fields: Mapping[str, Value], what: str, names: Names, reader: Reader) -> Section:
@@ -133,7 +125,18 @@ def _once(rule_id: str, value: Value, what: str, reader: Reader, places: dict[st
 
 
 def _rule(value: Value, plan: str, names: Names, reader: Reader, places: dict[str, Place]) -> Section:
-    optional = ("round_up", "meter", "connect_fee", "unit", "steps", "maximum", "rounding", "priority", "free")
+    optional = (
+        "priority",
+        "free",
+        "meter",
+        "round_up",
+        "unit",
+        "tiers",
+        "steps",
+        "connect_fee",
+        "rounding",
+        *_PAID_KEYS,
+    )
     given = reader.fields(value, f"price rule of {plan}", ("id", "match"), optional)
     rule_id = reader.id(given.get("id"), f"{plan}: id of a price rule")
     what = f"price rule {rule_id!r} of {plan}"
@@ -152,12 +155,15 @@ def _rule(value: Value, plan: str, names: Names, reader: Reader, places: dict[st
         "rounding": rounding_of(given["rounding"], reader) if "rounding" in given else None,
         "unit": _unit(given.get("unit"), what, service, reader) if service and "unit" in given else None,
         "connect_fee": reader.amount(given.get("connect_fee"), f"{what}: connect_fee", "0"),
+        "minimum": reader.amount(given.get("minimum"), f"{what}: minimum", None),
         "maximum": reader.amount(given.get("maximum"), f"{what}: maximum", None),
+        "tiers": reader.choice(given.get("tiers"), f"{what}: tiers", TIERS, TIERS[0]),
+        "tax": read_tax(given.get("tax"), what, reader),
         "round_up": None,
         "steps": [],
     }
     if free:
-        for key in ("steps", "maximum"):
+        for key in ("steps", "tiers", *_PAID_KEYS):
             if key in given:
                 reader.note(given[key].place, f"{what}: a free rule has no {key}; leave it out, or leave out free")
         if "connect_fee" in given and (rule["connect_fee"] or "0").strip("0."):
@@ -187,6 +193,10 @@ def _price(rule: Section, given: Mapping[str, Value], what: str, names: Names, r
             reader.note(place, f"{what}: 'price: deck' stands in the only step, from 0")
         if zone is None or any(row is None for row in zone.prefixes.values()):
             reader.note(place, f"{what}: 'price: deck' needs a `to` zone with a file")
+    if rule["tiers"] == VOLUME and (any(decks) or rule["meter"] == SESSION):
+        reader.note(
+            given["tiers"].place, f"{what}: volume tiers go with steps of their own and meter record, day or month"
+        )
     if len(reader.problems) > before:
         return
     try:
@@ -227,13 +237,11 @@ def _counted(text: str, unit: str | None, value: Value, what: str, reader: Reade
 
 
 def _allowance(value: Value, plan: str, names: Names, reader: Reader, places: dict[str, Place]) -> Section:
-    optional = ("every", "valid_days", "rollover", "prorate", "priority", *MATCH_KEYS[1:])
+    optional = ("every", "valid_days", "rollover", "prorate", "price", "priority", *MATCH_KEYS[1:])
     given = reader.fields(value, f"allowance of {plan}", ("id", "service", "quantity", "unit"), optional)
     allowance_id = reader.id(given.get("id"), f"{plan}: id of an allowance")
     what = f"allowance {allowance_id!r} of {plan}"
     _once(allowance_id, value, f"allowances of {plan}", reader, places)
-    for key in ("rollover", "prorate"):
-        _not_yet(given.get(key), f"{what}: {key}", reader)
     match = _match(given, what, names, reader)
     service = match.get("service") or SERVICES[0]
     quantity = reader.decimal(given.get("quantity"), f"{what}: quantity", "1")
@@ -241,6 +249,7 @@ def _allowance(value: Value, plan: str, names: Names, reader: Reader, places: di
     _counted(quantity, unit, given.get("quantity", value), f"{what}: quantity", reader)
     every = reader.choice(given.get("every"), f"{what}: every", (EVERY_MONTH, EVERY_DAY), "") or None
     days = given.get("valid_days")
+    _check_allowance(given, every, what, reader)
     return {
         "id": allowance_id,
         "match": match,
@@ -249,4 +258,33 @@ def _allowance(value: Value, plan: str, names: Names, reader: Reader, places: di
         "every": every,
         "valid_days": None if days is None else reader.number(days, f"{what}: valid_days", 1, 1, _DAYS_MAX),
         "priority": reader.number(given.get("priority"), f"{what}: priority", 0, -_PRIORITY, _PRIORITY),
+        "rollover": _rollover(given.get("rollover"), quantity, unit, f"{what}: rollover", reader),
+        "prorate": reader.flag(given.get("prorate"), f"{what}: prorate"),
+        "price": reader.amount(given.get("price"), f"{what}: price", None),
     }
+
+
+def _check_allowance(given: Mapping[str, Value], every: str | None, what: str, reader: Reader) -> None:
+    """Note keys that do not go together."""
+    if "price" in given:
+        for key in ("rollover", "prorate"):
+            if key in given and given[key].text != "false":
+                reader.note(given[key].place, f"{what}: what is bought has no {key}; leave out {key} or price")
+        if every is not None and "valid_days" not in given:
+            reader.note(given["price"].place, f"{what}: a pack that repeats every {every} says its valid_days as well")
+    elif "rollover" in given and given["rollover"].text != "false" and every is None:
+        reader.note(given["rollover"].place, f"{what}: rollover is from one period to the next; say every")
+    if "prorate" in given and given["prorate"].text != "false" and every != EVERY_MONTH:
+        reader.note(given["prorate"].place, f"{what}: prorate is of a first month; say every: month")
+
+
+def _rollover(value: Value | None, quantity: str, unit: str | None, what: str, reader: Reader) -> str | None:
+    """Return how much may be left for the next period: all of it where only `true` is said."""
+    if value is None:
+        return None
+    if value.fields is None:
+        return quantity if reader.flag(value, what) else None
+    given = reader.fields(value, what, ("limit",), ())
+    limit = reader.decimal(given.get("limit"), f"{what}: limit", "1")
+    _counted(limit, unit, given.get("limit", value), f"{what}: limit", reader)
+    return limit

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from pipeline.adapters.catalogue_deck import PREFIX, PREFIX_HELP, read_deck
+from pipeline.adapters.catalogue_money import read_tax
 from pipeline.adapters.catalogue_offsets import utc_offsets
 from pipeline.adapters.catalogue_plans import Names, read_plan, rounding_of
 from pipeline.adapters.catalogue_reader import Reader
@@ -18,7 +19,7 @@ from pipeline.domain.tariff_time import WEEKDAYS
 
 Section = dict[str, Any]
 
-_SCALARS: Final = ("operator", "currency", "timezone", "rounding")
+_SCALARS: Final = ("operator", "currency", "timezone", "rounding", "tax")
 _NAMED: Final = ("zones", "networks", "calendars", "bands")
 _ROUNDING: Final = {"decimals": 2, "mode": "half_up"}
 _TOP: Final = (*_SCALARS, *_NAMED, "plans")
@@ -88,6 +89,7 @@ def build(merged: Merged, root: Path, reader: Reader) -> tuple[Section, list[dic
         "timezone": timezone,
         "offsets": [list(offset) for offset in offsets],
         "rounding": rounding_of(rounding, reader) if rounding else dict(_ROUNDING),
+        "tax": read_tax(merged.scalars.get("tax"), "the catalogue", reader),
         "zones": zones,
         "networks": networks,
         "calendars": calendars,

@@ -18,7 +18,11 @@ The fields are the account's hash in Redis and the keys of `effects.account`:
 | `spend:YYYY-MM` | micro-units charged for use that starts in that month of tariff time |
 | `reached:YYYY-MM` | `percent@amount_micros`: highest threshold of which budget was crossed in that month |
 | `meter:PLAN:RULE:PERIOD` | a day or month meter, see meter.py |
+| `cap:PLAN:CAP:PERIOD` | micro-units that use under that cap came to in that day or month, see discounts.py |
 | `bucket:PLAN:ALLOWANCE:PERIOD` | an allowance's use, see allowances.py |
+| `period` | the month that `begin_period` began last, YYYY-MM |
+| `fee:PLAN:FEE:PERIOD` | micro-units that fee was charged for that month, or `once`, see fees.py |
+| `rolled:PLAN:ALLOWANCE:PERIOD` | what a bucket gave in the period after its own, see allowances.py |
 | `grant:N` | a bucket bought by add_allowance, see allowances.py |
 
 Ids (plans, rules, allowances) are of letters, digits, `_`, `-`, `.`; accounts and identities hold no space or `@`.

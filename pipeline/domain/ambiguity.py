@@ -1,8 +1,8 @@
-"""What a catalogue may not leave open: rules between which no record can choose, and meters that cannot mix.
+"""What a catalogue may not leave open: rules between which no record can choose, and prices that cannot mix.
 
 Zones and bands may overlap as they like. Refused is only what some record would really meet: two rules that both match
-it with equal prefix length, priority and number of keys; or two rules of different meters that one call can be cut
-between. Pure, and exact for the calendars as they are written.
+it with equal prefix length, priority and number of keys; or two rules that one call can be cut
+between although their meters differ, or one has volume tiers. Pure, and exact for the calendars as they are written.
 """
 
 from collections.abc import Iterator
@@ -16,18 +16,23 @@ from pipeline.domain.usage import VOICE
 _WEEK = range(7)
 
 
+AMBIGUOUS = "ambiguous"
+METERS = "meters"
+VOLUME = "volume"
+
+
 class Clash(NamedTuple):
-    """Two rules of a plan (by their places in the catalogue) that cannot stand together, and an example of why."""
+    """Two rules of a plan (by their places in the catalogue) that cannot stand together, why, and an example."""
 
     plan: int
     first: int
     second: int
-    ambiguous: bool
+    why: str
     example: str
 
 
 def clashes(catalogue: Catalogue) -> Iterator[Clash]:
-    """Name every pair of rules that is ambiguous, or that can cut one call and has different meters."""
+    """Name every pair of rules that is ambiguous, or that can cut one call and cannot share it."""
     for at, plan in enumerate(catalogue.plans):
         for first, second in _pairs(plan):
             one, other = plan.rules[first], plan.rules[second]
@@ -35,9 +40,11 @@ def clashes(catalogue: Catalogue) -> Iterator[Clash]:
                 continue
             tie = _tie(one, other)
             if tie is not None:
-                yield Clash(at, first, second, ambiguous=True, example=tie)
-            elif _may_cut(one, other):
-                yield Clash(at, first, second, ambiguous=False, example=_example(one.keys, other.keys, None))
+                yield Clash(at, first, second, AMBIGUOUS, tie)
+                continue
+            why = _mix(one, other)
+            if why is not None and _may_cut(one, other):
+                yield Clash(at, first, second, why, _example(one.keys, other.keys, None))
 
 
 def _pairs(plan: Plan) -> Iterator[tuple[int, int]]:
@@ -107,9 +114,18 @@ def _covers(one: Band | None, other: Band | None) -> bool:
     return all(one.on_day(day) or not (other is None or other.on_day(day)) for day in moved)
 
 
+def _mix(one: Rule, other: Rule) -> str | None:
+    """Say why one call may not have a stretch of each rule; None where it may."""
+    if one.free or other.free:
+        return None
+    if one.meter != other.meter:
+        return METERS
+    return VOLUME if one.meter == "record" and (one.is_volume() or other.is_volume()) else None
+
+
 def _may_cut(one: Rule, other: Rule) -> bool:
-    """Tell whether a call may have a stretch of each rule although their meters differ."""
-    if one.free or other.free or one.meter == other.meter or one.keys.service != VOICE:
+    """Tell whether a call may have a stretch of each rule."""
+    if one.keys.service != VOICE:
         return False
     if one.keys.band is None and other.keys.band is None:
         return False  # which of the two is chosen does not change with time

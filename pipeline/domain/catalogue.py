@@ -13,11 +13,14 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from pipeline.domain.allowances import Allowance
+from pipeline.domain.discounts import Cap, Offer
+from pipeline.domain.fees import ONCE, Fee
 from pipeline.domain.matching import DeckRow, Keys, Rule, Table, Zone, make_tables, make_zone
 from pipeline.domain.meter import Curve, Rounding, Terms, make_curve, whole
 from pipeline.domain.money import AmountError, parse_micros
 from pipeline.domain.tariff_time import DAY_MS, MONDAY, SUNDAY, WEEKDAYS, Band, TariffTime, day_number
 from pipeline.domain.units import BASE_UNITS, unit_size
+from pipeline.domain.worth import Discount, Tax, kept_share, make_tax
 
 FORMAT: Final = 1
 """Version of the document's own shape."""
@@ -25,6 +28,8 @@ FORMAT: Final = 1
 HOME: Final = "home"
 ANYWHERE: Final = "any"
 DECK: Final = "deck"
+VOLUME: Final = "volume"
+TIERS: Final = ("graduated", VOLUME)
 
 Document = Mapping[str, Any]
 
@@ -39,6 +44,9 @@ class Plan:
     rules: tuple[Rule, ...]
     allowances: tuple[Allowance, ...]
     tables: Mapping[tuple[str, str], Table]
+    fees: tuple[Fee, ...] = ()
+    offers: tuple[Offer, ...] = ()
+    caps: tuple[Cap, ...] = ()
 
     def rule(self, rule_id: str) -> Rule:
         """Return the rule of this id; it is a bug to ask for one that is not there."""
@@ -47,6 +55,10 @@ class Plan:
     def allowance(self, allowance_id: str) -> Allowance | None:
         """Return the allowance of this id, if the plan has it."""
         return next((allowance for allowance in self.allowances if allowance.id == allowance_id), None)
+
+    def discount(self, discount_id: str) -> Discount:
+        """Return the discount of this id; it is a bug to ask for one that is not there."""
+        return next(offer.discount for offer in self.offers if offer.discount.id == discount_id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +117,25 @@ class Catalogues:
     def by_hash(self, version_hash: str) -> Catalogue | None:
         """Return the version of this hash, if it was published."""
         return self._by_hash.get(version_hash)
+
+    def corrected(self, version: Catalogue, from_ms: int, to_ms: int) -> "Catalogues":
+        """Return these versions as if this one had been in force from one moment to before another."""
+        assert self._versions, "nothing was published that could be corrected"
+        assert from_ms < to_ms, "a time that ends before it begins"
+        found = Catalogues([*self._versions, version])
+        after = self.at(to_ms)
+        assert after is not None
+        first = (min(self._from_ms[0], from_ms) - 1, self._versions[0])
+        stretches = [
+            first,
+            *((known.effective_from, known) for known in self._versions if first[0] < known.effective_from < from_ms),
+            (from_ms, version),
+            (to_ms, after),
+            *((known.effective_from, known) for known in self._versions if known.effective_from > to_ms),
+        ]
+        found._from_ms = [begin for begin, _ in stretches]
+        found._versions = [known for _, known in stretches]
+        return found
 
     def plan_currencies(self, plan: str) -> frozenset[str]:
         """Return every currency the plan was ever published in; empty for a plan that never was."""
@@ -174,6 +205,11 @@ def _band(name: str, band: Document, calendars: Mapping[str, Mapping[int, int]])
     return Band(name, days, time_of_day_ms(band["from"]), time_of_day_ms(band["to"]), moved)
 
 
+def tax_of(tax: Document | None) -> Tax | None:
+    """Return a tax of the document; raises AmountError."""
+    return None if tax is None else make_tax(tax["rate"], tax["included"])
+
+
 def time_of_day_ms(text: str) -> int:
     """Return `HH:MM` (or `HH:MM:SS`) as ms since midnight; 24:00 is the day's end."""
     seconds = 0
@@ -193,18 +229,38 @@ class _Reader:
     bands: Mapping[str, Band]
 
     def plan(self, plan: Document) -> Plan:
-        rules = tuple(self._rule(rule) for rule in plan["prices"])
+        tax = tax_of(plan.get("tax") or self.document.get("tax"))
+        rounding = Rounding(self.document["rounding"]["decimals"], self.document["rounding"]["mode"])
+        rules = tuple(self._rule(rule, tax) for rule in plan["prices"])
         return Plan(
             plan["id"],
             plan["valid_from"],
             plan["currency"] or self.document["currency"],
             rules,
-            tuple(self._allowance(allowance) for allowance in plan["allowances"]),
+            tuple(self._allowance(allowance, rounding, tax) for allowance in plan["allowances"]),
             make_tables(rules),
+            tuple(
+                Fee(fee["id"], fee["amount"], fee["every"], fee["prorate"], rounding, tax)
+                for fee in plan.get("fees", ())
+            ),
+            tuple(self._offer(discount) for discount in plan.get("discounts", ())),
+            tuple(
+                Cap(cap["id"], self._keys(cap["match"], ANYWHERE), cap["every"], parse_micros(cap["amount"]))
+                for cap in plan.get("caps", ())
+            ),
         )
 
-    def _keys(self, match: Document) -> Keys:
-        visited = match.get("visited", HOME)
+    def _offer(self, discount: Document) -> Offer:
+        return Offer(
+            self._keys(discount["match"], ANYWHERE),
+            discount["rule"],
+            discount["from"],
+            discount["until"],
+            discount_of(discount),
+        )
+
+    def _keys(self, match: Document, elsewhere: str = HOME) -> Keys:
+        visited = match.get("visited", elsewhere)
         return Keys(
             match.get("service"),
             match.get("direction"),
@@ -215,7 +271,7 @@ class _Reader:
             self.bands[match["band"]] if "band" in match else None,
         )
 
-    def _rule(self, rule: Document) -> Rule:
+    def _rule(self, rule: Document, tax: Tax | None) -> Rule:
         keys = self._keys(rule["match"])
         rounding = rule["rounding"] or self.document["rounding"]
         unit = rule["unit"] or BASE_UNITS.get(keys.service or "", "")
@@ -230,32 +286,57 @@ class _Reader:
             meter=rule["meter"],
             round_up=whole(round_up["to"], unit_size(round_up["unit"])) if round_up else 0,
             rounding=Rounding(rounding["decimals"], rounding["mode"]),
-            curves={} if rule["free"] else rule_curves(rule, keys.zone, unit_size(unit)),
+            curves={}
+            if rule["free"]
+            else rule_curves(rule, keys.zone, unit_size(unit), tax_of(rule.get("tax")) or tax),
         )
 
-    def _allowance(self, allowance: Document) -> Allowance:
-        days = allowance["valid_days"]
+    def _allowance(self, allowance: Document, rounding: Rounding, tax: Tax | None) -> Allowance:
+        days, every = allowance["valid_days"], allowance["every"]
+        size = unit_size(allowance["unit"])
+        rollover, price = allowance.get("rollover"), allowance.get("price")
         return Allowance(
             id=allowance["id"],
             keys=self._keys({"direction": "MO", **allowance["match"]}),
-            size=whole(allowance["quantity"], unit_size(allowance["unit"])),
-            every=allowance["every"],
+            size=whole(allowance["quantity"], size),
+            every=every,
             valid_ms=None if days is None else days * DAY_MS,
             priority=allowance["priority"],
+            rollover=None if rollover is None else whole(rollover, size),
+            prorate=allowance.get("prorate", False),
+            price=None if price is None else Fee(allowance["id"], price, every or ONCE, False, rounding, tax),
         )
 
 
-def rule_curves(rule: Document, zone: Zone | None, unit: int) -> dict[str | None, Curve]:
+def discount_of(discount: Document) -> Discount:
+    """Return a discount of the document; raises AmountError when a number of it makes no sense."""
+    percent, amount, first, unit = discount["percent"], discount["amount"], discount["first"], discount["unit"]
+    terms = f"{percent}%" if amount is None else str(amount)
+    if first is not None:
+        terms += f" of the first {first} {unit}"
+    return Discount(
+        discount["id"],
+        percent,
+        kept_share(percent or "0"),
+        parse_micros(amount or "0"),
+        None if first is None else whole(first, unit_size(unit)),
+        terms,
+    )
+
+
+def rule_curves(rule: Document, zone: Zone | None, unit: int, tax: Tax | None = None) -> dict[str | None, Curve]:
     """Return the rule's curve under None, or one for each prefix of its deck; equal rows share one.
 
     Raises AmountError when a number of the steps, or of a row, cannot be priced in units of this size.
     """
     fee = parse_micros(rule["connect_fee"])
     maximum = None if rule["maximum"] is None else parse_micros(rule["maximum"])
+    minimum = None if rule.get("minimum") is None else parse_micros(rule["minimum"])
+    volume = rule.get("tiers") == VOLUME
     steps = rule["steps"]
     if steps[0]["price"] != DECK:
         terms = tuple(Terms(step["from"], step["price"], step["per"], step["increment"]) for step in steps)
-        return {None: make_curve(terms, unit, fee, maximum)}
+        return {None: make_curve(terms, unit, fee, maximum, minimum, tax, volume=volume)}
     assert zone is not None, "a deck price without a zone"
     curves: dict[str | None, Curve] = {}
     shared: dict[DeckRow, Curve] = {}
@@ -265,7 +346,9 @@ def rule_curves(rule: Document, zone: Zone | None, unit: int) -> dict[str | None
         if curve is None:
             own_fee = fee if row.connect_fee is None else parse_micros(row.connect_fee)
             try:
-                curve = shared[row] = make_curve(_deck_terms(row, steps[0]), unit, own_fee, maximum)
+                curve = shared[row] = make_curve(
+                    _deck_terms(row, steps[0]), unit, own_fee, maximum, minimum, tax, volume=volume
+                )
             except AmountError as error:
                 raise AmountError(f"deck row of {prefix}: {error}") from error
         curves[prefix] = curve

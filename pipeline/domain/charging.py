@@ -227,7 +227,8 @@ class Batch:
             account = Account(name, {**fields, "balance": "0", "seq": "0"})
             self._state.accounts[name] = account
         before = account.balance_micros
-        after = before + done.amount_micros
+        charged = done.kind == CHARGED
+        after = before - done.amount_micros if charged else before + done.amount_micros
         changes.update(limit_changes(account.fields, after))
         account.change(changes, after)
         self._keep(name, kept)
@@ -240,9 +241,9 @@ class Batch:
             usage=None,
             command=dict(command),
             digest=content,
-            reason=done.reason,
-            detail=json_text(done.detail),
-            lines=(),
+            reason=None if charged else done.reason,
+            detail=None if charged else json_text(done.detail),
+            lines=done.lines,
             amount_micros=done.amount_micros,
             currency=account.currency,
             balance_before_micros=before,

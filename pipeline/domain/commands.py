@@ -14,7 +14,8 @@ from pipeline.domain import outcome
 from pipeline.domain.account import Account, IdentitySpan, PlanSpan, format_identities, format_plans
 from pipeline.domain.allowances import grant
 from pipeline.domain.catalogue import Catalogues
-from pipeline.domain.ledger import Event
+from pipeline.domain.fees import begin
+from pipeline.domain.ledger import Event, Line
 from pipeline.domain.money import AMOUNT_MICROS_MAX, AmountError, parse_micros
 from pipeline.domain.outcome import Refusal
 from pipeline.domain.usage import is_e164, is_imsi
@@ -27,7 +28,10 @@ Command = Mapping[str, object]
 
 
 class Done(NamedTuple):
-    """What a command does: the event's kind and reason, the amount added to the balance, and what changes."""
+    """What a command does: the event's kind and reason, the amount added to the balance, and what changes.
+
+    CHARGED has no reason, and its amount is taken from the balance.
+    """
 
     kind: str
     reason: str
@@ -37,6 +41,8 @@ class Done(NamedTuple):
     detail: dict[str, object]
     identities: tuple[str, ...] = ()
     """whose rows in the subscriber directory change"""
+    lines: tuple[Line, ...] = ()
+    """of a CHARGED command, whose amount is what it takes from the balance"""
 
 
 class Setting(NamedTuple):
@@ -119,7 +125,7 @@ def decide(command: Command, account: Account | None, setting: Setting) -> Done 
     decision = _DECISIONS.get(kind)
     if decision is None:
         return Refusal("unsupported", {"type": kind})
-    if account.status == accounts.CLOSED and kind not in {"top_up", "adjust"}:
+    if account.status == accounts.CLOSED and kind not in {"top_up", "adjust", "begin_period"}:
         return Refusal("account_closed", {"closed_at": account.fields.get("closed_at")})
     return decision(command, account, setting)
 
@@ -269,12 +275,28 @@ def _add_allowance(command: Command, account: Account, setting: Setting) -> Done
     plan = account.plan_at(effective)
     if plan is None:
         return Refusal("no_plan", {"at": effective})
+    if account.currency not in setting.catalogues.plan_currencies(plan):
+        return Refusal("currency_mismatch", {"plan": plan, "account": account.currency})
     granted = grant(setting.catalogues, plan, str(command["allowance"]), effective, number)
     if isinstance(granted, Refusal):
         return granted
-    field, value = granted
-    detail: dict[str, object] = {"effective": effective, "bucket": field}
-    return Done(outcome.ACCOUNT_CHANGED, "allowance_added", 0, {field: value}, {}, detail)
+    changes: dict[str, str | None] = {granted.field: granted.value}
+    if granted.line is not None and granted.line.amount_micros:
+        return _charged(account, (granted.line,), changes)
+    detail: dict[str, object] = {"effective": effective, "bucket": granted.field}
+    return Done(outcome.ACCOUNT_CHANGED, "allowance_added", 0, changes, {}, detail)
+
+
+def _begin_period(command: Command, account: Account, setting: Setting) -> Done | Refusal:
+    begun = begin(str(command["period"]), _time(command, "at"), account, setting.catalogues)
+    return begun if isinstance(begun, Refusal) else _charged(account, begun.lines, begun.changes)
+
+
+def _charged(account: Account, lines: tuple[Line, ...], changes: dict[str, str | None]) -> Done | Refusal:
+    amount = sum(line.amount_micros for line in lines)
+    if abs(amount) > AMOUNT_MICROS_MAX or abs(account.balance_micros - amount) > AMOUNT_MICROS_MAX:
+        return Refusal("bad_command", {"amount": "the balance would go out of bounds"})
+    return Done(outcome.CHARGED, "", amount, changes, {}, {}, (), lines)
 
 
 def _set_budget(command: Command, account: Account, setting: Setting) -> Done | Refusal:  # noqa: ARG001 - one shape
@@ -316,6 +338,7 @@ _DECISIONS: Final[dict[str, _Decision]] = {
     "change_plan": _change_plan,
     "add_allowance": _add_allowance,
     "set_budget": _set_budget,
+    "begin_period": _begin_period,
     "suspend": _suspend,
     "resume": _resume,
     "close": _close,

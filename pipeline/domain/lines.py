@@ -4,19 +4,25 @@ There is a line for each part of the record (it is cut into parts where its rule
 0, for each further bucket that a part drew on. Of one part:
 
 - what goes on the meter is `quantity_rounded` less the `allowance_used` of all its lines;
-- `steps` are the whole increments bought; their amounts and the connect fee, no further than the maximum, lift the
-  meter's sum (where later parts of a session are known, `steps` are what the whole path buys more, and less);
+- `steps` are the whole increments bought; their amounts and the connect fee, no less in all than the path's minimum and
+  no further than the maximum, lift the meter's sum (where later parts of a session are known, and in volume tiers,
+  `steps` are what the whole path buys more, and less);
+- `discount` says of which amount what is taken, `tax` to which amount what is added before that sum is reached;
 - the amount is the sum after less the sum before, both rounded as `rounding` says.
 
 So the lines of a record add up to its amount, on any meter.
 """
 
-from typing import NamedTuple
+from fractions import Fraction
+from typing import Final, NamedTuple
 
 from pipeline.domain.allowances import Draw
 from pipeline.domain.ledger import BoughtStep, Line
 from pipeline.domain.matching import Part
-from pipeline.domain.meter import Bought, Reading, ratio_text
+from pipeline.domain.meter import Bought, Curve, Reading, ratio_text
+from pipeline.domain.worth import Discount, tax_text, worth_of
+
+_NOTHING: Final = Fraction(0)
 
 
 class Priced(NamedTuple):
@@ -30,6 +36,7 @@ class Priced(NamedTuple):
     after: Reading
     bought: Bought
     connect_fee_micros: int
+    discount: Discount | None = None
 
 
 def lines_of(steps: list[Priced], catalogue: str, plan: str) -> tuple[Line, ...]:
@@ -64,11 +71,15 @@ def lines_of(steps: list[Priced], catalogue: str, plan: str) -> tuple[Line, ...]
 
 
 def _line(step: Priced, catalogue: str, plan: str, amount_micros: int, rounding: str | None) -> Line:
-    part, share, draws, meter, before, after, bought, fee = step
+    part, share, draws, meter, before, after, bought, fee, _ = step
     candidate = part.candidate
     rule = candidate.rule
     band = candidate.band
     first = draws[0] if draws else None
+    curve = candidate.curve
+    discount, tax = None, None
+    if curve is not None and (curve.tax is not None or after.worth is not None):
+        discount, tax = _taken_and_added(step, curve)
     return Line(
         rule.id,
         catalogue,
@@ -89,12 +100,25 @@ def _line(step: Priced, catalogue: str, plan: str, amount_micros: int, rounding:
         before.sum_text(),
         after.sum_text(),
         fee,
-        None,  # minimum, discount and tax have their places in this order: none can be written in a catalogue yet
-        None if candidate.curve is None else candidate.curve.maximum_micros,
-        None,
-        None,
+        None if curve is None else curve.minimum_micros,
+        None if curve is None else curve.maximum_micros,
+        discount,
+        tax,
         rounding,
     )
+
+
+def _taken_and_added(step: Priced, curve: Curve) -> tuple[str | None, str | None]:
+    """Say discount and tax of a part: on what, and how much, in exact micro-units."""
+    if step.after.worth is None:
+        return None, None if curve.tax is None else tax_text(curve.tax, _NOTHING, _NOTHING)
+    after = step.after.worth
+    before = step.before.worth or worth_of(step.before.numerator, step.before.denominator)
+    gross, left = after.gross - before.gross, after.discounted - before.discounted
+    discount = None
+    if step.discount is not None:
+        discount = f"{step.discount.id} {step.discount.terms}: {gross} - {gross - left}"
+    return discount, tax_text(curve.tax, left, after.net - before.net - left)
 
 
 def _bought_steps(bought: Bought) -> tuple[BoughtStep, ...]:

@@ -119,6 +119,10 @@ class Rule:
         found = self.curves.get(prefix)
         return self.curves[None] if found is None else found
 
+    def is_volume(self) -> bool:
+        """Tell whether the whole quantity has the price of its last step."""
+        return any(curve.volume for curve in self.curves.values())
+
 
 @dataclass(frozen=True, slots=True)
 class Candidate:

@@ -2,8 +2,8 @@
 
 A path starts at paid = 0, quantity = 0, sum = 0. Each part adds its quantity; while less is paid for than used, it
 buys one whole increment of its rule's step with the greatest `from` not above what is paid for. The first part with a
-quantity adds its connect fee; no part lifts the sum above its rule's maximum. The exact sum is rounded once, at the
-very end, by the part with the most decimals.
+quantity adds its connect fee; no part lifts the sum above its rule's maximum. Minimum, discount and added tax, where a
+path has them, follow in worth.py. What comes out is rounded once, at the very end, by the part with the most decimals.
 
 A record costs price(path with it) - price(path without it). For one rule the price is a curve F of the quantity and
 this is F(q1) - F(q0); so however use is sliced into records, the same use costs the same.
@@ -13,10 +13,12 @@ Quantities are in ms, octets or messages.
 """
 
 from dataclasses import dataclass
+from fractions import Fraction
 from math import gcd, lcm
 from typing import Final, NamedTuple
 
 from pipeline.domain.money import MICROS_PER_UNIT, AmountError, parse_ratio, round_ratio
+from pipeline.domain.worth import Discount, Tax, Worth, format_worth, move, parse_worth, worth_of
 
 
 class Terms(NamedTuple):
@@ -39,12 +41,19 @@ class Step(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """What use costs by one rule (of one deck row): steps by `from`, the first from 0; fee and cap in micro-units."""
+    """What use costs by one rule (of one deck row): steps by `from`, the first from 0; fee and cap in micro-units.
+
+    `volume`: the whole quantity has the price of its last step. `plain`: the sum alone is what is rounded.
+    """
 
     steps: tuple[Step, ...]
     denominator: int
     connect_fee_micros: int
     maximum_micros: int | None
+    minimum_micros: int | None
+    volume: bool
+    tax: Tax | None
+    plain: bool
 
 
 def whole(text: str, unit_size: int) -> int:
@@ -55,8 +64,19 @@ def whole(text: str, unit_size: int) -> int:
     return numerator * unit_size // denominator
 
 
-def make_curve(terms: tuple[Terms, ...], unit_size: int, connect_fee_micros: int, maximum_micros: int | None) -> Curve:
+def make_curve(
+    terms: tuple[Terms, ...],
+    unit_size: int,
+    connect_fee_micros: int,
+    maximum_micros: int | None,
+    minimum_micros: int | None = None,
+    tax: Tax | None = None,
+    *,
+    volume: bool = False,
+) -> Curve:
     """Make a curve of its steps; raises AmountError when a number of them cannot be priced."""
+    if minimum_micros is not None and maximum_micros is not None and minimum_micros > maximum_micros:
+        raise AmountError("a minimum is not above the maximum")
     exact = []
     for term in terms:
         begin, per, increment = (whole(text, unit_size) for text in (term.from_, term.per, term.increment))
@@ -75,7 +95,8 @@ def make_curve(terms: tuple[Terms, ...], unit_size: int, connect_fee_micros: int
     steps = tuple(
         Step(begin, increment, cost * (denominator // own), term) for begin, increment, cost, own, term in exact
     )
-    return Curve(steps, denominator, connect_fee_micros, maximum_micros)
+    plain = minimum_micros is None and not volume and (tax is None or tax.included)
+    return Curve(steps, denominator, connect_fee_micros, maximum_micros, minimum_micros, volume, tax, plain)
 
 
 Bought = tuple[tuple[Curve, int, int], ...]
@@ -90,7 +111,11 @@ class Rounding(NamedTuple):
 
 
 class Reading(NamedTuple):
-    """Where a meter stands: used, paid for, the exact sum, and how the sum is to be rounded (-1: no part yet)."""
+    """Where a meter stands: used, paid for, the exact sum, and how the sum is to be rounded (-1: no part yet).
+
+    `worth` is there where a minimum, a discount, an added tax or volume tiers are on the path: what is rounded is then
+    its `net`, and the sum only what was bought.
+    """
 
     quantity: int
     paid: int
@@ -98,18 +123,21 @@ class Reading(NamedTuple):
     denominator: int
     decimals: int
     mode: str
+    worth: Worth | None = None
 
     def price_micros(self) -> int:
-        """Return the price of the path so far: its sum, rounded once."""
-        return 0 if self.decimals < 0 else round_ratio(self.numerator, self.denominator, self.decimals, self.mode)
+        """Return the price of the path so far, rounded once."""
+        return 0 if self.decimals < 0 else self.rounded_micros(self.decimals, self.mode)
 
     def rounded_micros(self, decimals: int, mode: str) -> int:
-        """Return the sum rounded in this way."""
+        """Return the price of the path so far, rounded in this way."""
+        if self.worth is not None:
+            return round_ratio(self.worth.net.numerator, self.worth.net.denominator, decimals, mode)
         return round_ratio(self.numerator, self.denominator, decimals, mode)
 
     def sum_text(self) -> str:
-        """Return the exact sum in micro-units, `n` or `n/d` in lowest terms."""
-        return ratio_text(self.numerator, self.denominator)
+        """Return what is rounded, exact in micro-units, `n` or `n/d` in lowest terms."""
+        return ratio_text(self.numerator, self.denominator) if self.worth is None else str(self.worth.net)
 
 
 START: Final = Reading(0, 0, 0, 1, -1, "")
@@ -154,21 +182,52 @@ def buy(curve: Curve, paid: int, quantity: int) -> tuple[int, int, Bought]:
     return paid, cost, tuple(bought)
 
 
-def advance(reading: Reading, curve: Curve, rounding: Rounding, quantity: int, connects: bool) -> Advance:
+def buy_volume(curve: Curve, before: int, after: int) -> tuple[int, int, Bought]:
+    """Price the whole quantity by the last step it reaches, less what it was before: as `buy`, but it may be less."""
+    paid, cost, bought = 0, 0, []
+    for sign, quantity in ((1, after), (-1, before)):
+        if not quantity:
+            continue
+        at = max(index for index, step in enumerate(curve.steps) if step.from_quantity < quantity)
+        step = curve.steps[at]
+        count = -(-quantity // step.increment)
+        cost += sign * count * step.cost
+        if sign > 0:
+            paid = count * step.increment
+            bought.append((curve, at, count))
+        elif at == bought[0][1]:
+            bought = [(curve, at, bought[0][2] - count)]
+        else:
+            bought.append((curve, at, -count))
+    return paid, cost, tuple(row for row in bought if row[2])
+
+
+def advance(
+    reading: Reading, curve: Curve, rounding: Rounding, quantity: int, connects: bool, discount: Discount | None = None
+) -> Advance:
     """Walk one part of a path: `quantity` more of this curve, rounded at the end in this way if it has most decimals.
 
     `connects`: this part is the one that pays the connect fee, if it has a quantity at all. The money steps in their
-    order: increments and connect fee, then (here a minimum would stand) the maximum; the rounding is the path's.
+    order: increments and connect fee, minimum, maximum, discount, exclusive tax; the rounding is the path's.
     """
-    used, paid, numerator, denominator, decimals, mode = reading
+    used, paid, numerator, denominator, decimals, mode, worth = reading
     if rounding.decimals > decimals:
         decimals, mode = rounding
     if quantity == 0:
-        return Advance(Reading(used, paid, numerator, denominator, decimals, mode), (), 0)
+        return Advance(Reading(used, paid, numerator, denominator, decimals, mode, worth), (), 0)
+    plain = discount is None and worth is None and curve.plain
+    if not plain and discount is not None and discount.first is not None:
+        left = discount.first - used
+        if 0 < left < quantity:  # one part up to where the discount ends, and one on from there
+            return _advance_in_two(reading, curve, rounding, (left, quantity - left), connects, discount)
+        if left <= 0:
+            discount = None
     used += quantity
     cost = 0
     bought: Bought = ()
-    if paid < used:
+    if not plain and curve.volume:
+        paid, cost, bought = buy_volume(curve, used - quantity, used)
+    elif paid < used:
         paid, cost, bought = buy(curve, paid, used)
     if denominator != curve.denominator:
         common = lcm(denominator, curve.denominator)
@@ -177,10 +236,43 @@ def advance(reading: Reading, curve: Curve, rounding: Rounding, quantity: int, c
         denominator = common
     fee = curve.connect_fee_micros if connects else 0
     after = numerator + cost + fee * denominator
-    if curve.maximum_micros is not None:
+    if curve.maximum_micros is not None and (plain or not curve.volume):
         # never above the cap, and never below what earlier parts, by their own rules, have come to
         after = max(numerator, min(after, curve.maximum_micros * denominator))
-    return Advance(Reading(used, paid, after, denominator, decimals, mode), bought, fee)
+    if plain:
+        return Advance(Reading(used, paid, after, denominator, decimals, mode), bought, fee)
+    worth = _worth_after(worth or worth_of(reading.numerator, reading.denominator), curve, after, denominator, discount)
+    return Advance(Reading(used, paid, after, denominator, decimals, mode, worth), bought, fee)
+
+
+def _worth_after(worth: Worth, curve: Curve, numerator: int, denominator: int, discount: Discount | None) -> Worth:
+    """Return a path's worth once a part of this curve brought its sum there.
+
+    A minimum lifts what the path comes to, not its sum: what is bought later goes on from the sum.
+    """
+    floor = max(worth.floor_micros, curve.minimum_micros or 0)
+    gross = max(Fraction(numerator, denominator), Fraction(floor))
+    if curve.volume and curve.maximum_micros is not None:
+        gross = min(gross, Fraction(curve.maximum_micros))
+    return move(worth, floor, gross, discount, curve.tax)
+
+
+def _advance_in_two(
+    reading: Reading,
+    curve: Curve,
+    rounding: Rounding,
+    quantities: tuple[int, int],
+    connects: bool,
+    discount: Discount,
+) -> Advance:
+    head = advance(reading, curve, rounding, quantities[0], connects, discount)
+    tail = advance(head.reading, curve, rounding, quantities[1], connects=False, discount=discount)
+    bought = [*head.bought, *tail.bought]
+    if head.bought and tail.bought and head.bought[-1][1] == tail.bought[0][1]:
+        at = len(head.bought)
+        joined = (curve, head.bought[-1][1], head.bought[-1][2] + tail.bought[0][2])
+        bought[at - 1 : at + 1] = [joined]
+    return Advance(tail.reading, tuple(bought), head.connect_fee_micros)
 
 
 def round_up(quantity: int, to: int) -> int:
@@ -189,14 +281,20 @@ def round_up(quantity: int, to: int) -> int:
 
 
 def format_reading(reading: Reading) -> str:
-    """Write a meter as an account's field: `quantity paid sum decimals mode`, the sum exact in micro-units."""
-    return f"{reading.quantity} {reading.paid} {reading.sum_text()} {reading.decimals} {reading.mode}"
+    """Write a meter as an account's field: `quantity paid sum decimals mode`, the sum exact in micro-units.
+
+    Where it has a worth, that follows: `minimum gross given discounted net`.
+    """
+    total = ratio_text(reading.numerator, reading.denominator)
+    text = f"{reading.quantity} {reading.paid} {total} {reading.decimals} {reading.mode}"
+    return text if reading.worth is None else f"{text} {format_worth(reading.worth)}"
 
 
 def parse_reading(text: str | None) -> Reading:
     """Read what `format_reading` wrote; None is a meter that never moved."""
     if text is None:
         return START
-    quantity, paid, total, decimals, mode = text.split(" ")
+    quantity, paid, total, decimals, mode, *rest = text.split(" ")
     numerator, _, denominator = total.partition("/")
-    return Reading(int(quantity), int(paid), int(numerator), int(denominator or 1), int(decimals), mode)
+    worth = parse_worth(rest) if rest else None
+    return Reading(int(quantity), int(paid), int(numerator), int(denominator or 1), int(decimals), mode, worth)

@@ -64,6 +64,7 @@ ANSWER_REASONS: Final = {
     "already_settled": "The review was settled before.",
     "already_charged": "The record was charged meanwhile.",
     "too_old": "The numbers that tell repeats of that day apart have expired; use adjust.",
+    "period_begun": "That month, or a later one, was begun before.",
     "wrong_state": "The account's status does not allow this.",
     # of a seal
     "settings_changed": "A setting that decides on money took a new value.",

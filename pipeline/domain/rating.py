@@ -15,6 +15,7 @@ from pipeline.domain import session_path
 from pipeline.domain.account import Account
 from pipeline.domain.allowances import Draw, Purse, purse_for
 from pipeline.domain.catalogue import Catalogue, Catalogues, Plan
+from pipeline.domain.discounts import Offers, cap
 from pipeline.domain.ledger import LINES_MAX, Line
 from pipeline.domain.lines import Priced, lines_of
 from pipeline.domain.matching import Part, Table, cut
@@ -77,25 +78,37 @@ def rate(usage: AcceptedUsage, account: Account, catalogues: Catalogues, session
     if len(parts) > LINES_MAX:
         return Refusal("too_large", {"lines": len(parts), "lines_max": LINES_MAX})
 
+    openings: tuple[Line, ...] = ()
     account_changes: dict[str, str | None] = {}
     session_changes: dict[str, str | None] = {}
     if usage.service == VOICE and not usage.answered:
         steps = [_unpriced(part) for part in parts]
     else:
         meter = next((part.candidate.rule.meter for part in parts if not part.candidate.rule.free), None)
-        purse = None if meter is None else purse_for(usage, account.fields, catalogue, plan)
+        purse = None if meter is None else purse_for(usage, account, catalogues, catalogue, plan)
+        offers = Offers(plan.offers, usage, catalogue.clock) if plan.offers else None
         if meter == SESSION and usage.session_id is not None:
-            steps = _on_session(usage, parts, purse, (catalogue, plan), (catalogues, session, session_changes))
+            tariff = (catalogue, plan, offers)
+            steps = _on_session(usage, parts, purse, tariff, (catalogues, session, session_changes))
         elif meter in (DAY, MONTH):
             period = catalogue.month_of(start) if meter == MONTH else catalogue.day_of(start)
-            steps = _on_period(parts, purse, (plan.id, period), account.fields, account_changes)
+            steps = _on_period(parts, purse, (plan.id, period, offers), account.fields, account_changes)
         else:
-            steps = _on_record(parts, purse)
+            steps = _on_record(parts, purse, offers)
         if purse is not None:
             account_changes.update(purse.changes())
+            openings = purse.openings()
 
     lines = lines_of(steps, catalogue.hash, plan.id)
-    amount = sum(line.amount_micros for line in lines)
+    amount = lines[0].amount_micros if len(lines) == 1 else sum(line.amount_micros for line in lines)
+    if plan.caps:
+        capped = cap(plan.caps, usage, amount, account.fields, (catalogue, plan.id))
+        account_changes.update(capped.changes)
+        lines += capped.lines
+        amount += sum(line.amount_micros for line in capped.lines)
+    if openings:
+        lines += openings
+        amount += sum(line.amount_micros for line in openings)
     if len(lines) > LINES_MAX or abs(amount) > AMOUNT_MICROS_MAX:
         return Refusal("too_large", {"lines": len(lines), "lines_max": LINES_MAX, "amount_micros": str(amount)})
     return Rated(amount, lines, account_changes, session_changes, catalogue.month_of(start), plan.currency)
@@ -106,7 +119,7 @@ def _unpriced(part: Part, at: Reading = START) -> Priced:
     return Priced(part, part.quantity, _NO_DRAWS, None, at, at, (), 0)
 
 
-def _on_record(parts: list[Part], purse: Purse | None) -> list[Priced]:
+def _on_record(parts: list[Part], purse: Purse | None, offers: Offers | None) -> list[Priced]:
     """The record is its own path: its parts by time, from nothing."""
     steps = []
     reading = START
@@ -124,8 +137,9 @@ def _on_record(parts: list[Part], purse: Purse | None) -> list[Priced]:
         draws, rest = _draw(purse, share, part.start_ms)
         curve = part.candidate.curve
         assert curve is not None, "a priced rule without a curve"
-        after, bought, fee = advance(reading, curve, rule.rounding, rest, reading.quantity == 0)
-        steps.append(Priced(part, share, draws, None, reading, after, bought, fee))
+        discount = None if offers is None else offers.of(part)
+        after, bought, fee = advance(reading, curve, rule.rounding, rest, reading.quantity == 0, discount)
+        steps.append(Priced(part, share, draws, None, reading, after, bought, fee, discount))
         reading = after
     return steps
 
@@ -141,7 +155,7 @@ def _draw(purse: Purse | None, share: int, start_ms: int) -> tuple[tuple[Draw, .
 def _on_period(
     parts: list[Part],
     purse: Purse | None,
-    names: tuple[str, str],
+    tariff: tuple[str, str, Offers | None],
     fields: Mapping[str, str],
     changes: dict[str, str | None],
 ) -> list[Priced]:
@@ -149,7 +163,7 @@ def _on_period(
 
     A part that an allowance covers whole leaves its meter as it is.
     """
-    plan_id, period = names
+    plan_id, period, offers = tariff
     steps = []
     readings: dict[str, Reading] = {}
     preceding = 0
@@ -170,14 +184,15 @@ def _on_period(
         if before is None:
             before = parse_reading(fields.get(meter))
         after, bought, fee = Advance(before, (), 0)
+        discount = None if offers is None else offers.of(part)
         if rest:
             curve = part.candidate.curve
             assert curve is not None, "a priced rule without a curve"
-            after, bought, fee = advance(before, curve, rule.rounding, rest, connects)
+            after, bought, fee = advance(before, curve, rule.rounding, rest, connects, discount)
             connects = False
             changes[meter] = format_reading(after)
         readings[meter] = after
-        steps.append(Priced(part, share, draws, meter, before, after, bought, fee))
+        steps.append(Priced(part, share, draws, meter, before, after, bought, fee, discount))
     return steps
 
 
@@ -185,7 +200,7 @@ def _on_session(
     usage: AcceptedUsage,
     parts: list[Part],
     purse: Purse | None,
-    tariff: tuple[Catalogue, Plan],
+    tariff: tuple[Catalogue, Plan, Offers | None],
     state: tuple[Catalogues, Mapping[str, str], dict[str, str | None]],
 ) -> list[Priced]:
     """Put the record's parts on the session's path, one by one by time; each costs what the path then costs more.
@@ -193,7 +208,7 @@ def _on_session(
     Where a part stands at the path's end, its line shows what it bought. Where later parts are known already, it shows
     what the whole path buys more, and less.
     """
-    catalogue, plan = tariff
+    catalogue, plan, offers = tariff
     catalogues, session, changes = state
     path = session_path.read_path(session, catalogues)
     walked = session_path.walk(path)
@@ -205,7 +220,9 @@ def _on_session(
         if curve is None:
             steps.append(_unpriced(part, walked.reading))
             continue
-        placed = PathPart(part.start_ms, usage.partial_number or 0, usage.record_id, part.quantity, 0, rule, curve)
+        discount = None if offers is None else offers.of(part)
+        partial = usage.partial_number or 0
+        placed = PathPart(part.start_ms, partial, usage.record_id, part.quantity, 0, rule, curve, discount)
         index = bisect_left(path, placed.place(), key=PathPart.place)
         at_end = index == len(path)
         path.insert(index, placed)
@@ -221,7 +238,7 @@ def _on_session(
             after = session_path.walk(path)
             bought = session_path.net_bought(after.bought, before.bought)
         fee = after.connect_fee_micros - walked.connect_fee_micros
-        steps.append(Priced(part, share, draws, meter, walked.reading, after.reading, bought, fee))
+        steps.append(Priced(part, share, draws, meter, walked.reading, after.reading, bought, fee, discount))
         walked = after
         changes[session_path.field_of(placed)] = session_path.value_of(
             placed, candidate.prefix, plan.id, plan.valid_from, catalogue.hash

@@ -6,7 +6,8 @@ sum, and a part that arrives before an earlier one may be followed by a negative
 
 A session's state has one field a part, `START:PARTIAL:RECORD_ID`, with the value
 `recorded taken rule plan valid_from prefix catalogue`: the quantity recorded and what an allowance took of it, and
-which rule prices it (`-` no prefix; the plan's version by its `valid_from` in ms; the catalogue by its hash).
+which rule prices it (`-` no prefix; the plan's version by its `valid_from` in ms; the catalogue by its hash). A part
+with a discount names it last.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,6 +16,7 @@ from typing import NamedTuple
 from pipeline.domain.catalogue import Catalogues
 from pipeline.domain.matching import Rule
 from pipeline.domain.meter import START, Bought, Curve, Reading, advance, round_up
+from pipeline.domain.worth import Discount
 
 
 class PathPart(NamedTuple):
@@ -27,6 +29,7 @@ class PathPart(NamedTuple):
     taken: int
     rule: Rule
     curve: Curve
+    discount: Discount | None = None
 
     def place(self) -> tuple[int, int, str]:
         """Return where on the path it stands."""
@@ -52,12 +55,13 @@ def field_of(part: PathPart) -> str:
 
 def value_of(part: PathPart, prefix: str | None, plan: str, valid_from: int, catalogue: str) -> str:
     """Return the value of the part's field."""
-    return f"{part.recorded} {part.taken} {part.rule.id} {plan} {valid_from} {prefix or '-'} {catalogue}"
+    text = f"{part.recorded} {part.taken} {part.rule.id} {plan} {valid_from} {prefix or '-'} {catalogue}"
+    return text if part.discount is None else f"{text} {part.discount.id}"
 
 
 def read_path(session: Mapping[str, str], catalogues: Catalogues) -> list[PathPart]:
     """Read a session's state: its parts in their order. Every version that a part names must be given."""
-    known: dict[str, tuple[Rule, Curve]] = {}
+    known: dict[str, tuple[Rule, Curve, Discount | None]] = {}
     parts = []
     for name, value in session.items():
         start, partial_number, record_id = name.split(":", 2)
@@ -70,15 +74,16 @@ def read_path(session: Mapping[str, str], catalogues: Catalogues) -> list[PathPa
     return parts
 
 
-def _priced_by(text: str, catalogues: Catalogues) -> tuple[Rule, Curve]:
-    """Find the rule and the curve that `rule plan valid_from prefix catalogue` name."""
-    rule_id, plan_id, valid_from, prefix, version = text.split(" ")
+def _priced_by(text: str, catalogues: Catalogues) -> tuple[Rule, Curve, Discount | None]:
+    """Find what `rule plan valid_from prefix catalogue [discount]` name."""
+    rule_id, plan_id, valid_from, prefix, version, *discounts = text.split(" ")
     catalogue = catalogues.by_hash(version)
     assert catalogue is not None, "a session names a catalogue that is not there"
     plan = catalogue.plan_at(plan_id, int(valid_from))
     assert plan is not None, "a session names a plan that its catalogue does not have"
     rule = plan.rule(rule_id)
-    return rule, rule.curve(None if prefix == "-" else prefix)
+    discount = plan.discount(discounts[0]) if discounts else None
+    return rule, rule.curve(None if prefix == "-" else prefix), discount
 
 
 def share_after(path: Sequence[PathPart], preceding: int, part: PathPart) -> int:
@@ -91,7 +96,7 @@ def step_on(walked: Walked, part: PathPart, share: int) -> Walked:
     """Walk one part more: its share, less what an allowance took of it."""
     quantity = max(share - part.taken, 0)
     reading, bought, fee = advance(
-        walked.reading, part.curve, part.rule.rounding, quantity, walked.reading.quantity == 0
+        walked.reading, part.curve, part.rule.rounding, quantity, walked.reading.quantity == 0, part.discount
     )
     return Walked(reading, walked.recorded + part.recorded, bought, walked.connect_fee_micros + fee)
 

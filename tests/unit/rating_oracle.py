@@ -72,3 +72,40 @@ def session_price(parts):
         shares.append((rule, curve(preceding + recorded) - curve(preceding)))
         preceding += recorded
     return price(shares)
+
+
+class Money(NamedTuple):
+    """What else becomes of a part's price: shares are of one; `first` in the smallest unit."""
+
+    minimum: Fraction = Fraction(0)
+    percent: Fraction = Fraction(0)
+    amount: Fraction = Fraction(0)
+    first: int | None = None
+    added_tax: Fraction = Fraction(0)
+
+
+def exact_net(parts):
+    """Walk (rule, money, quantity) parts unit by unit: minimum, maximum, discount and tax by the letter.
+
+    A minimum lifts what the path comes to (the greatest so far); a discount is of what a unit lifts that by.
+    """
+    units = []
+    for rule, money, quantity in parts:
+        units += [(rule, money)] * quantity
+    net = gross = given = floor = Fraction(0)
+    for count, (_, money) in enumerate(units, 1):
+        floor = max(floor, money.minimum)
+        runs = []  # the same path so far as parts of one rule each
+        for unit_rule, _ in units[:count]:
+            if runs and runs[-1][0] is unit_rule:
+                runs[-1][1] += 1
+            else:
+                runs.append([unit_rule, 1])
+        now = max(exact_sum(runs), floor)
+        moved, gross = now - gross, now
+        if money.first is None or count <= money.first:
+            taken = min(moved, max(money.amount - given, 0))
+            given += taken
+            moved = (moved - taken) * (1 - money.percent)
+        net += moved * (1 + money.added_tax)
+    return net

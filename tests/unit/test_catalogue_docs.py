@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from rating_world import World, load_text
 
-from pipeline.adapters import catalogue_plans, catalogue_shape
+from pipeline.adapters import catalogue_money, catalogue_plans, catalogue_shape
 from pipeline.adapters.catalogue import compile  # noqa: A004
 
 GUIDE = (Path(__file__).parents[2] / "docs" / "catalogue.md").read_text(encoding="utf-8")
@@ -43,11 +43,14 @@ def test_the_guides_example_costs_what_it_says(world, record, rule, amount):
 
 def test_every_key_is_in_the_guide():
     """A key that the loader knows and the guide does not name is a lie by silence."""
-    source = Path(catalogue_plans.__file__).read_text(encoding="utf-8") + Path(catalogue_shape.__file__).read_text(
-        encoding="utf-8"
+    source = "".join(
+        Path(module.__file__).read_text(encoding="utf-8")
+        for module in (catalogue_plans, catalogue_shape, catalogue_money)
     )
     keys = {
-        key for names in re.findall(r'\(((?:"[a-z_]+",? ?)+)\)', source) for key in re.findall(r'"([a-z_]+)"', names)
+        key
+        for names in re.findall(r'\(\s*((?:"[a-z_]+",?\s*)+)(?:\*[A-Z_]+,?)?\s*\)', source)
+        for key in re.findall(r'"([a-z_]+)"', names)
     }
     assert {"round_up", "valid_days", "holidays", "connect_fee"} <= keys
     assert not {key for key in keys if not re.search(rf"\b{key}\b", GUIDE)}

@@ -35,6 +35,11 @@ def rule(changes, head=HEAD):
 GOOD = "id: x, match: {service: VOICE}, unit: min, steps: [{price: '0.10'}]"
 
 
+def extra(keys):
+    """A plan of one good rule, and these keys."""
+    return rule(GOOD) + f"    {keys}\n"
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [
@@ -78,10 +83,65 @@ GOOD = "id: x, match: {service: VOICE}, unit: min, steps: [{price: '0.10'}]"
         (HEAD + "  - {id: p, valid_from: '2026-01-01'}\n", "valid_from is a moment with its offset"),
         (HEAD + "  - {id: p, valid_from: '2026-13-01T00:00:00Z'}\n", "valid_from is a moment with its offset"),
         (HEAD + "  - {id: p, currency: yen}\n", "currency is a code of three capital letters"),
-        (HEAD + "  - {id: p, fee: {amount: '1', prorate: true}}\n", "prorate is not in this release"),
+        (HEAD + "  - {id: p, fee: {amount: '1', every: once, prorate: true}}\n", "every: once has no prorate"),
+        (HEAD + "  - {id: p, fee: [{amount: '1'}, {amount: '2'}]}\n", "fee 'fee' is there twice; give each an id"),
+        (HEAD + "  - {id: p, fee: [{amount: '1', every: week}]}\n", "every is one of month, once"),
+        (rule(GOOD + ", minimum: '2', maximum: '1'"), "a minimum is not above the maximum"),
+        (rule(GOOD + ", tiers: all"), "tiers is one of graduated, volume"),
+        (rule(GOOD + ", tiers: volume, meter: session"), "volume tiers go with steps of their own and meter record"),
+        (rule("id: x, match: {}, free: true, minimum: '1'"), "a free rule has no minimum"),
+        (rule("id: x, match: {}, free: true, tax: {rate: '1', included: true}"), "a free rule has no tax"),
+        (
+            rule(
+                f"{GOOD}, tiers: volume}}\n      - {{id: y, match: {{service: VOICE, band: day}}, unit: min, steps: [{{price: '1'}}]"
+            ),
+            "rules 'x' and 'y' of plan 'p' can price parts of one call",
+        ),
+        (extra("discounts: [{id: d, match: {}}]"), "discount 'd' of plan 'p': say either percent or amount"),
+        (extra("discounts: [{id: d, percent: '5', amount: '1'}]"), "say either percent or amount"),
+        (extra("discounts: [{id: d, percent: '101'}]"), "at most 100 percent"),
+        (extra("discounts: [{id: d, percent: '-1'}]"), "a percentage is 0 or more"),
+        (extra("discounts: [{id: d, percent: '5', rule: z}]"), "rule is one of x, not 'z'"),
+        (extra("discounts: [{id: d, percent: '5', first: 3}]"), "'first' and 'unit' go together"),
+        (extra("discounts: [{id: d, percent: '5', first: 3, unit: min}]"), "say match: {service: ...}"),
+        (extra("discounts: [{id: d, rule: x, percent: '5', first: 3, unit: MB}]"), "unit of VOICE is one of"),
+        (extra("discounts: [{id: d, rule: x, percent: '5', first: 0, unit: min}]"), "'first' is more than 0"),
+        (extra("discounts: [{id: d, percent: '5'}, {id: d, percent: '5'}]"), "id 'd' is there twice; rename one"),
+        (
+            extra("discounts: [{id: d, percent: '5', from: '2026-02-01T00:00:00Z', until: '2026-01-01T00:00:00Z'}]"),
+            "'until' is after 'from'",
+        ),
+        (
+            extra("allowances: [{id: a, service: SMS, quantity: 1, unit: msg, every: day, prorate: true}]"),
+            "prorate is of a first month; say every: month",
+        ),
+        (
+            extra("allowances: [{id: a, service: SMS, quantity: 1, unit: msg, every: day, price: '1'}]"),
+            "a pack that repeats every day says its valid_days as well",
+        ),
+        (
+            extra("allowances: [{id: a, service: SMS, quantity: 1, unit: msg, price: '1', rollover: true}]"),
+            "what is bought has no rollover",
+        ),
+        (extra("allowances: [{id: a, service: SMS, quantity: 1, unit: msg, price: '-1'}]"), "price: it is 0 or more"),
+        (
+            extra("allowances: [{id: a, service: SMS, quantity: 1, unit: msg, every: month, rollover: {limit: 0.5}}]"),
+            "no whole number of the smallest unit",
+        ),
+        (
+            extra("allowances: [{id: a, service: SMS, quantity: 1, unit: msg, every: month, rollover: {}}]"),
+            "key 'limit' is missing",
+        ),
+        (extra("caps: [{id: c, every: week, amount: '1'}]"), "every is one of day, month"),
+        (extra("caps: [{id: c, every: day}]"), "key 'amount' is missing"),
+        (extra("caps: [{id: c, every: day, amount: '1', match: {band: day}}]"), "leave band out"),
+        (extra("caps: [{id: c, every: day, amount: '1', match: {to: mars}}]"), "to (a zone) is one of"),
+        (HEAD + "  - {id: p, tax: {rate: 6%, included: true}}\n", "write 6% as 6"),
+        (HEAD + "  - {id: p, tax: {rate: '-1', included: true}}\n", "a percentage is 0 or more"),
+        (HEAD + "  - {id: p, tax: {rate: '6'}}\n", "key 'included' is missing"),
         (
             HEAD + "  - {id: p, allowances: [{id: a, service: SMS, quantity: 1, unit: msg, rollover: true}]}\n",
-            "rollover is not in this release",
+            "rollover is from one period to the next; say every",
         ),
         (
             HEAD + "  - {id: p, allowances: [{id: a, service: SMS, quantity: 0, unit: msg}]}\n",

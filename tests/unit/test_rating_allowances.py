@@ -87,7 +87,7 @@ def test_grants_serve_records_that_start_inside_them():
     """A bought bucket serves from its first ms to before its last; soonest end first, then the number."""
     world = World(CATALOGUE, "p")
     for number, allowance in ((1, "ever"), (2, "week"), (3, "week")):
-        field, value = grant(CATALOGUES, "p", allowance, AT, number)
+        field, value, _ = grant(CATALOGUES, "p", allowance, AT, number)
         world.account.fields[field] = value
     assert drawn(world.charge(service="DATA", octets=1_000, start=AT - 1)) == {}
     rated = world.charge(service="DATA", octets=5_000, start=AT)
@@ -108,7 +108,7 @@ def test_grants_serve_records_that_start_inside_them():
 def test_a_grant_ends_before_its_last_moment():
     """A record that starts when the bucket ends is not served; one ms earlier it is."""
     world = World(CATALOGUE, "p")
-    field, value = grant(CATALOGUES, "p", "week", AT, 1)
+    field, value, _ = grant(CATALOGUES, "p", "week", AT, 1)
     world.account.fields[field] = value
     assert drawn(world.charge(service="DATA", octets=1_000, start=AT + 7 * DAY_MS)) == {}
     assert drawn(world.charge(service="DATA", octets=1_000, start=AT + 7 * DAY_MS - 1)) == {"week": 1_000}
@@ -118,7 +118,7 @@ def test_how_long_a_grant_lasts():
     """valid_days times 24 hours; of an allowance of every month, to the month's end in tariff time; else for ever."""
     ends = {}
     for allowance in ("week", "month", "noon", "ever"):
-        _, value = grant(CATALOGUES, "p", allowance, AT, 1)
+        _, value, _ = grant(CATALOGUES, "p", allowance, AT, 1)
         ends[allowance] = parse_grant(value).to_ms
     assert ends == {
         "week": AT + 7 * DAY_MS,
@@ -173,13 +173,15 @@ def test_stale_fields_are_those_nobody_will_ask_for():
     june = ms("2026-06-01T00:00:00+00:00")
     assert stale_fields(fields, june + DAY_MS, 0) == ["meter:p:r:2026-05-30", "spend:2025-12", "grant:1"]
     assert stale_fields(fields, june + DAY_MS + 1, 0) == [
-        "bucket:p:month:2026-05",
         "meter:p:r:2026-05-30",
         "spend:2025-12",
         "reached:2026-05",
         "grant:1",
     ]
     assert stale_fields(fields, june, 200 * DAY_MS) == []
+    # a bucket may roll over: it is asked for one period longer
+    assert "bucket:p:month:2026-05" not in stale_fields(fields, june + 32 * DAY_MS, 0)
+    assert "bucket:p:month:2026-05" in stale_fields(fields, june + 32 * DAY_MS + 1, 0)
 
 
 def test_the_size_is_that_of_the_records_own_version():

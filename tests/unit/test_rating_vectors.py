@@ -14,7 +14,7 @@ from pipeline.domain.outcome import Refusal
 
 OWN = Path(__file__).parents[1] / "vectors"
 SHARED = Path(os.environ.get("RATING_VECTORS", Path(__file__).parents[3] / "shared" / "vectors"))
-CASES = yaml.safe_load((OWN / "cases.yaml").read_text(encoding="utf-8"))
+CASES = [case for file in sorted(OWN.glob("cases*.yaml")) for case in yaml.safe_load(file.read_text(encoding="utf-8"))]
 SHARED_CASES = (
     [json.loads(line) for line in (SHARED / "cases.jsonl").read_text(encoding="utf-8").splitlines()]
     if (SHARED / "cases.jsonl").exists()
