@@ -15,10 +15,10 @@ from typing import Final, NamedTuple
 from pipeline.domain.account import Account
 from pipeline.domain.batch import session_key
 from pipeline.domain.catalogue import Catalogues
-from pipeline.domain.charging import SESSION_DAY
 from pipeline.domain.ledger import Event
 from pipeline.domain.outcome import ADJUSTED, CHARGED, Refusal
 from pipeline.domain.rating import Rated, rate
+from pipeline.domain.sessions import LATEST_DAY
 from pipeline.domain.usage import AcceptedUsage
 
 _OURS: Final = re.compile(r"rerate-[0-9a-f]{16}-(?P<charge>[0-9]+-[0-9]+)-[0-9]+(?P<rest>-rest)?")
@@ -118,7 +118,7 @@ class Rerating:
             account.change(dict(real), event.balance_after_micros)
             if event.effects.session is not None:
                 fields = event.effects.session.fields
-                session.update({n: v for n, v in fields.items() if v is not None and n != SESSION_DAY})
+                session.update({n: v for n, v in fields.items() if v is not None and n != LATEST_DAY})
         if self._from_ms <= usage.start_time < self._to_ms:
             charge = _Charge(usage, event.amount_micros, event.currency or "", due)
             self._charges[f"{self._partition}-{event.seq}"] = charge

@@ -438,7 +438,7 @@ def test_a_review_has_one_name_and_one_account(world, review):
         assert event.reason == "unknown_review"
 
 
-@pytest.mark.parametrize("kind", ["begin_period", "hold", "release"])
+@pytest.mark.parametrize("kind", ["hold", "release"])
 def test_what_is_not_carried_out_yet_is_refused(world, kind):
     """A command of a type that this release does not carry out is REJECTED, never ignored."""
     assert world.one(command(kind, "c", amount="1", period="2026-11")).reason == "unsupported"

@@ -97,6 +97,12 @@ SCENARIOS: dict[str, Scenario] = {
     "already_settled": (REJECTED, _held(_settle("discard"), _settle("charge", command_id="s2"))),
     "already_charged": (REJECTED, _charged_meanwhile),
     "too_old": (REJECTED, _held(_settle("charge"), clock=NOW + 31 * DAY_MS)),
+    "period_begun": (
+        REJECTED,
+        lambda w: w.send(
+            command("begin_period", "b1", period="2026-11"), command("begin_period", "b2", period="2026-10")
+        )[-1],
+    ),
     "wrong_state": (REJECTED, lambda w: w.one(command("resume", "r"))),
     "opened": (ACCOUNT_CHANGED, lambda w: w.one(opening("b"))),
     "identity_added": (ACCOUNT_CHANGED, lambda w: w.one(command("add_identity", "i", identity="imsi-460010000000001"))),

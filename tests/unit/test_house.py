@@ -40,7 +40,7 @@ NOT_IN_THE_DOMAIN = {
 }  # fmt: skip
 
 PRIVATE_WORDS = re.compile(
-    r"/work\b|shared/|\bcontracts\.md|\bdesign\.md|\bstyle\.md|(?i:\b(?:issue|part) #?\d+\b)|(?i:\bthis session\b)"
+    r"/work\b|shared/|\bcontracts\.md|\bdesign\.md|\bstyle\.md|(?i:\b(?:issue|part) #?\d+\b(?!: rule))|(?i:\bthis session\b)"
 )
 """Places and papers that readers do not have, and how the work was cut up."""
 
