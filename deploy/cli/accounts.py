@@ -139,6 +139,22 @@ def add_allowance(
     return {"allowance": allowance, "from": from_}
 
 
+@account_command(app, "begin-period", "begin_period")
+def begin_period(
+    account: Account,  # noqa: ARG001
+    period: Annotated[str, typer.Argument(metavar="YYYY-MM", show_default=False)],
+) -> dict[str, Any]:
+    """Charge a month's fees, close its bill.
+
+    The month's fees in advance, and what changed of the month before. Each month once: its id is made of the two.
+
+    \b
+    Example:
+      chargeline account begin-period alice 2026-12
+    """
+    return {"period": period}
+
+
 @account_command(app, "set-budget", "set_budget")
 def set_budget(
     account: Account,  # noqa: ARG001

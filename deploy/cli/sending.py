@@ -84,7 +84,7 @@ def _send_one(document: dict[str, Any], chosen: Common) -> None:
     from pipeline.domain.outcome import Refusal
 
     kind = document["type"]
-    document["command_id"] = chosen.id or str(uuid.uuid4())
+    document["command_id"] = chosen.id or _own_id(document)
     if kind == "top_up":  # without a payment's number, the command's own id tells a repeat
         document.setdefault("reference", document["command_id"])
     document["actor"] = chosen.actor or default_actor()
@@ -95,6 +95,13 @@ def _send_one(document: dict[str, Any], chosen: Common) -> None:
     settings = settings_of_servers(chosen.data_dir)
     code = run_commands(settings, [command], wait=not chosen.no_wait, timeout_s=chosen.timeout, json=chosen.json)
     raise typer.Exit(code)
+
+
+def _own_id(document: dict[str, Any]) -> str:
+    """Return the id of a command that was given none: of a period its own, so that nobody begins it twice."""
+    if document["type"] == "begin_period":
+        return f"period-{document['account']}-{document['period']}"
+    return str(uuid.uuid4())
 
 
 def default_actor() -> str:

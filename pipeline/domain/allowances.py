@@ -149,7 +149,7 @@ class Purse:
         for bucket in self._buckets:
             if quantity == 0:
                 break
-            left = bucket.left()
+            left = bucket.size - bucket.used if bucket.rolled is None else bucket.left()
             if left <= 0:
                 continue
             band = bucket.allowance.keys.band
@@ -180,7 +180,7 @@ class Purse:
 def purse_for(
     usage: AcceptedUsage, account: Account, catalogues: "Catalogues", catalogue: "Catalogue", plan: "Plan"
 ) -> Purse | None:
-    """Return the buckets that match the record and hold its start, or None when there are none."""
+    """Return the buckets that match the record, hold its start and are not empty; None when there are none."""
     start = usage.start_time
     fields = account.fields
     buckets: list[Bucket] = []
@@ -189,7 +189,8 @@ def purse_for(
             bucket = _periodic(allowance, start, fields, catalogue, plan.id)
             if allowance.prorate:
                 bucket.size = _prorated(allowance, start, account, catalogue.clock, plan.id)
-            buckets.append(bucket)
+            if bucket.used < bucket.size:
+                buckets.append(bucket)
             if allowance.rollover is not None:
                 bucket.expires_ms = _end_of_period(allowance, bucket.expires_ms, catalogue.clock)
                 earlier = _rolled_over(allowance, start, account, catalogues, catalogue)

@@ -224,3 +224,12 @@ def test_without_the_package_a_calendar_is_refused(run, monkeypatch):
     code, out, talk = run("catalogue", "calendar", "CN", "2026")
     assert (code, out) == (1, "")
     assert "`holidays` is not installed" in talk
+
+
+def test_a_period_has_an_id_of_its_own():
+    """Whoever begins a month, by hand or by a scheduler, uses the same id: it is begun once."""
+    from deploy.cli.sending import _own_id
+
+    document = {"type": "begin_period", "account": "alice", "period": "2026-12"}
+    assert _own_id(document) == "period-alice-2026-12"
+    assert _own_id({**document, "type": "top_up"}) != _own_id({**document, "type": "top_up"})
