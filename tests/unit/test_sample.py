@@ -74,7 +74,7 @@ class Outcome:
 
     def __init__(self, story: Story, anchor_ms: int) -> None:
         document = load_directory(story.catalogue_dir).document(effective_from_ms=0)
-        start = Position("topic", 0)
+        start = Position(b"t" * 16, 0)
         head = Head(0, 0, 0, 35, 1, Positions(start, start, start))
         state = State({}, {}, {}, set(), set())
         batch = Batch(head, state, Catalogues([compile_catalogue(document)]), OnePartition(), late=True)
