@@ -3,6 +3,8 @@
 
 PYTHON ?= python3
 SEEDS ?= 20000
+# test files side by side: most of them wait for servers; each worker has servers of its own
+WORKERS ?= 3
 VENV := .venv
 BIN := $(VENV)/bin
 PACKAGES := $(VENV)/.packages
@@ -48,7 +50,7 @@ check: setup  ## lint, formatting, types, the direction of imports
 	$(BIN)/lint-imports
 
 test: setup  ## all tests but those that break things on purpose
-	$(BIN)/python -m pytest -m "not faults"
+	$(BIN)/python -m pytest -m "not faults" -n $(WORKERS) --dist loadfile
 
 faults: setup  ## kills, stops and lost disks, on real servers
 	$(BIN)/python -m pytest -m faults
