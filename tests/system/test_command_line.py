@@ -246,13 +246,22 @@ def test_the_view_is_made_anew_from_the_ledger(chargeline):
     assert "no loss to accept" in refused.stderr
 
 
+def _heed_ctrl_c():
+    """A shell that runs the tests in the background has them ignore Ctrl-C, and what they start as well."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def test_demo_cleans_up_after_ctrl_c(tmp_path):
     """Ctrl-C in the middle of the demo stops its servers and removes its directory."""
     run = Chargeline(tmp_path)
     environment = {**run.environment, "TMPDIR": str(tmp_path)}
     del environment["CHARGELINE_DATA_DIR"]
     started = subprocess.Popen(
-        [sys.executable, "-m", "deploy.cli", "demo"], env=environment, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-m", "deploy.cli", "demo"],
+        env=environment,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=_heed_ctrl_c,
     )
     assert started.stderr is not None
     for line in started.stderr:
