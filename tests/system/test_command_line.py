@@ -261,7 +261,7 @@ def test_demo_cleans_up_after_ctrl_c(tmp_path):
         env=environment,
         stderr=subprocess.PIPE,
         text=True,
-        preexec_fn=_heed_ctrl_c,
+        preexec_fn=_heed_ctrl_c,  # noqa: PLW1509 - one system call
     )
     assert started.stderr is not None
     for line in started.stderr:
