@@ -16,6 +16,8 @@ VIEW: Final = "I6"
 """The view at its `seq` is the ledger's state there, nothing less and nothing more."""
 EPOCH: Final = "I7"
 """Owners follow one another: the epoch rises by one, and neither it nor the clock falls."""
+PRICES: Final = "I8"
+"""A charge is what its catalogue version makes of the record and the state before it."""
 COPIES: Final = "I9"
 """The same id with other content is held for review, never charged."""
 

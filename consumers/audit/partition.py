@@ -5,6 +5,7 @@ from consumers.audit.breach import BOOKS, CHAIN, VIEW, Breach, Finding
 from consumers.audit.chain import Chain
 from consumers.audit.coverage import Coverage
 from consumers.audit.register import Register
+from consumers.audit.repricing import Repricing
 from consumers.audit.view import Comparison, State
 from pipeline.adapters.avro import UndecodableError, UnknownSchemaError
 from pipeline.adapters.ledger_codec import StoredEvent, decode_event
@@ -17,7 +18,8 @@ class PartitionAudit:
     """Takes the events of one partition in their order; the first breach is the last word: do not go on behind it.
 
     `genesis` is the first previous_hash; `register` is shared by all partitions. `today` (days since 1970) judges what
-    may have expired; None where nothing does. With a `view`, it is compared when the ledger comes by its seq.
+    may have expired; None where nothing does. With a `view`, it is compared when the ledger comes by its seq; with a
+    `repricing`, every charge is priced a second time.
     """
 
     def __init__(
@@ -29,6 +31,7 @@ class PartitionAudit:
         *,
         today: int | None,
         view: Dump | None = None,
+        repricing: Repricing | None = None,
     ) -> None:
         self.partition = partition
         self.chain = Chain(genesis)
@@ -36,6 +39,7 @@ class PartitionAudit:
         self.books = Books()
         self._partitions = partitions
         self._register = register
+        self._repricing = repricing
         self._today = today
         self._state = State(partition, expires=today is not None)
         self._comparison = None if view is None else Comparison(view, today)
@@ -80,6 +84,7 @@ class PartitionAudit:
             or self._at_home(event)
             or self.books.follow(event)
             or self._register.follow(self.partition, event)
+            or (None if self._repricing is None else self._repricing.follow(event))
         )
         if finding is not None:
             return finding

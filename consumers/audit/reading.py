@@ -1,13 +1,16 @@
-"""Reading what an audit needs of the topics: a partition to its end, offsets in gaps, dead letters."""
+"""Reading what an audit needs of the topics: a partition to its end, offsets in gaps, dead letters, catalogues."""
 
+import json
 import time
 from collections.abc import Iterator
 from typing import Final
 
+from consumers.audit.pricing import Published
+from pipeline.adapters.avro import CATALOGUE_VERSION
 from pipeline.adapters.kafka.client import BrokerError, Fetched, end_offsets, first_offsets
 from pipeline.adapters.kafka.reader import FollowingReader
 from pipeline.settings import Settings
-from pipeline.topics import USAGE_DEAD_LETTER
+from pipeline.topics import CATALOGUE, USAGE_DEAD_LETTER
 
 _READ_RECORDS: Final = 2_000
 _POLL_S: Final = 0.2
@@ -39,6 +42,29 @@ def bounds(settings: Settings, topic: str, partition: int) -> tuple[int, int]:
     """Return the first offset kept, and the next one of all records, those of open transactions included."""
     key = (topic, partition)
     return first_offsets(settings, [key])[key], end_offsets(settings, [key], committed_only=False)[key]
+
+
+class PublishedVersions:
+    """The catalogue versions of the topic, read as far as the ledger asks; compaction keeps every version."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._versions: list[tuple[int, Published]] = []
+        self._read_to = 0
+
+    def below(self, offset: int) -> list[Published]:
+        """Return the versions published below this offset of the topic."""
+        if offset > self._read_to:
+            self._read_on()
+        return [version for at, version in self._versions if at < offset]
+
+    def _read_on(self) -> None:
+        first, end = bounds(self._settings, CATALOGUE.name, 0)
+        for record in read_partition(self._settings, CATALOGUE.name, 0, max(first, self._read_to), end):
+            if record.value is not None:
+                document = json.loads(CATALOGUE_VERSION.decode(record.value)["document"])
+                self._versions.append((record.offset, Published(document)))
+        self._read_to = max(self._read_to, end)
 
 
 def count_dead_letters(settings: Settings, partitions: int) -> int:

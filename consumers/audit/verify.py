@@ -4,7 +4,7 @@ One partition after the other. The view of a partition is read first and the led
 that is merely behind is met on the way, and one that is ahead has lost its ledger. Memory is that of one partition's
 state, its view, and 40 bytes for each charged record of all partitions.
 
-The prices themselves are not recomputed here.
+Prices are worked out a second time, by an implementation of their own and the catalogue versions of their time.
 """
 
 import time
@@ -14,9 +14,10 @@ from typing import Final, NamedTuple
 from consumers.audit.breach import COVERAGE, VIEW, Breach, Finding
 from consumers.audit.coverage import COMMAND, USAGE, Gap, first_unanswered
 from consumers.audit.partition import PartitionAudit
-from consumers.audit.reading import bounds, count_dead_letters, read_partition
+from consumers.audit.reading import PublishedVersions, bounds, count_dead_letters, read_partition
 from consumers.audit.register import Register
 from consumers.audit.report import Report, Tally
+from consumers.audit.repricing import Repricing
 from consumers.audit.view import moved_back
 from pipeline.adapters.kafka.client import end_offsets, first_offsets
 from pipeline.adapters.kafka.topics import TopicFacts, describe_topics
@@ -46,8 +47,9 @@ def verify(settings: Settings, progress: Progress | None = None) -> Report:
     register = Register()
     steps = _Steps.begin(settings, partitions, progress)
     breach = None
+    ledger = _Ledger(settings, facts, PublishedVersions(settings))
     for partition in range(partitions):
-        audit, breach = _verify_partition(_Ledger(settings, facts), partition, register, steps)
+        audit, breach = _verify_partition(ledger, partition, register, steps)
         tally.add(audit)
         if breach is not None:
             break
@@ -60,6 +62,7 @@ def verify(settings: Settings, progress: Progress | None = None) -> Report:
 class _Ledger(NamedTuple):
     settings: Settings
     facts: dict[str, TopicFacts]
+    versions: PublishedVersions
 
 
 class _Steps:
@@ -86,7 +89,7 @@ class _Steps:
 def _verify_partition(
     ledger: _Ledger, partition: int, register: Register, steps: _Steps
 ) -> tuple[PartitionAudit, Breach | None]:
-    settings, facts = ledger
+    settings, facts, versions = ledger
     view = _read_view(settings, partition)
     audit = PartitionAudit(
         partition,
@@ -95,6 +98,7 @@ def _verify_partition(
         register,
         today=int(time.time()) // _DAY_S,
         view=view,
+        repricing=Repricing(versions.below),
     )
     if moved_back(view):
         return audit, Breach(partition, 0, VIEW, "the view was wiped again and again while it was read")
