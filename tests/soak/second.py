@@ -6,6 +6,7 @@
 
 import argparse
 import multiprocessing
+import os
 import sys
 import time
 from pathlib import Path
@@ -57,7 +58,7 @@ def main():
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--cases", type=int, default=1_000_000)
     options.add_argument("--seed", type=int, default=1_000_000, help="the first world")
-    options.add_argument("--workers", type=int, default=1)
+    options.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     options.add_argument("--world", type=int)
     options.add_argument("--case", type=int)
     told = options.parse_args()
