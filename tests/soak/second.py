@@ -29,6 +29,8 @@ def soak(cases, first=0, workers=1, progress=None):
     with multiprocessing.Pool(workers) as pool:
         for part, differing in pool.imap_unordered(_run, chunks):
             tally.add(part)
+            for world, number, differs in differing:
+                print(f"python tests/soak/second.py --world {world} --case {number}\n  {differs}", flush=True)
             found += differing
             if progress is not None:
                 progress(tally, found)
@@ -72,8 +74,6 @@ def main():
             print(f"{tally.cases} cases, {len(found)} differences, {rate:.0f} a second", file=sys.stderr, flush=True)
 
     tally, found = soak(told.cases, told.seed, told.workers, progress)
-    for world, number, differs in found[:SHOWN]:
-        print(f"python tests/soak/second.py --world {world} --case {number}\n  {differs}")
     seconds = time.monotonic() - begun
     print(f"{tally}\n{len(found)} differences, {tally.cases / seconds:.0f} cases a second")
     return bool(found)
