@@ -21,7 +21,9 @@ def rate(capsys, tmp_path):
         accounts, usage = tmp_path / "accounts.jsonl", tmp_path / "usage.jsonl"
         accounts.write_text("".join(json.dumps(opening(n, plan)) + "\n" for n, plan in enumerate(plans)))
         usage.write_text("".join(json.dumps(record) + "\n" for record in records))
-        code = main(["rate", "--catalogue", str(catalogue), "--accounts", str(accounts), "--usage", str(usage), "--json"])
+        code = main(
+            ["rate", "--catalogue", str(catalogue), "--accounts", str(accounts), "--usage", str(usage), "--json"]
+        )
         out, talk = capsys.readouterr()
         assert (code, "REJECTED" in talk) == (0, False), talk
         return [json.loads(line) for line in out.splitlines()]
