@@ -3,6 +3,8 @@
 
 PYTHON ?= python3
 SEEDS ?= 20000
+# records that the two pricing implementations are compared on by make soak
+CASES ?= 1000000
 # test files side by side: most of them wait for servers; each worker has servers of its own
 WORKERS ?= 3
 VENV := .venv
@@ -55,11 +57,13 @@ test: setup  ## all tests but those that break things on purpose
 faults: setup  ## kills, stops and lost disks, on real servers
 	$(BIN)/python -m pytest -m faults
 
-soak: setup  ## property tests with SEEDS examples each
+soak: setup  ## property tests with SEEDS examples each, two pricing implementations on CASES records
+	$(BIN)/python tests/soak/second.py --cases $(CASES)
 	SEEDS=$(SEEDS) $(BIN)/python -m pytest --hypothesis-profile=soak --timeout=0 -m "not system and not faults" \
-	  tests/unit tests/contract tests/simulation
+	  -n $(WORKERS) --dist loadfile tests/unit tests/contract
 
-bench: setup  ## how fast, end to end, against the floor
+bench: setup  ## how fast: pricing alone; end to end, against the floor
+	$(BIN)/python -m deploy.bench.rating
 	$(BIN)/python -m deploy.bench
 
 wheel: setup  ## build the wheel into dist/

@@ -7,10 +7,13 @@ from typing import Annotated, Any
 import typer
 
 from deploy.cli.context import DataDir, Json, Timeout, settings_of_servers
+from deploy.cli.periods import begin_periods
 from deploy.cli.sending import TIMEOUT_S, NoWait, account_command, read_command_files, run_commands
 from deploy.cli.talk import RefusedError, data, data_json, misused, next_step, table
 
 app = typer.Typer(help="Open, change and look at accounts.", no_args_is_help=True)
+
+app.command("begin-periods")(begin_periods)
 
 Account = Annotated[str, typer.Argument(metavar="ACCOUNT", show_default=False)]
 From = Annotated[

@@ -53,7 +53,7 @@ def rerate(
     if not reason.strip():
         misused("--reason takes a sentence why")
     settings = settings_of_servers(data_dir)
-    catalogues = _catalogues(settings)
+    catalogues = published(settings)
     corrected = _chosen(catalogues, version)
     found = list(_differences(settings, catalogues.corrected(corrected, *span), span, account, timeout))
     corrections = [item for item in found if isinstance(item, Correction)]
@@ -107,7 +107,8 @@ def _moment(text: str, option: str) -> int:
     return moment
 
 
-def _catalogues(settings: "Settings") -> "Catalogues":
+def published(settings: "Settings") -> "Catalogues":
+    """Return every version of the catalogue that was published."""
     from pipeline.adapters.kafka.catalogue_feed import CatalogueFeed
 
     feed = CatalogueFeed(settings)

@@ -99,8 +99,10 @@ def _send_one(document: dict[str, Any], chosen: Common) -> None:
 
 def _own_id(document: dict[str, Any]) -> str:
     """Return the id of a command that was given none: of a period its own, so that nobody begins it twice."""
+    from consumers.statements.periods import period_id
+
     if document["type"] == "begin_period":
-        return f"period-{document['account']}-{document['period']}"
+        return period_id(document["account"], document["period"])
     return str(uuid.uuid4())
 
 

@@ -42,33 +42,40 @@ def _rows(lines: Iterable[list[str]], file: str, reader: Reader) -> DeckRows:
     if not wanted or len(set(names)) != len(names) or not set(names) <= set(COLUMNS):
         reader.note(Place(file, 1), f"a deck begins with the line prefix,rate[,connect_fee,first,next], not {header}")
         return []
+    order = [names.index(name) if name in names else len(names) for name in COLUMNS]
     rows: dict[str, list[str | None]] = {}
-    seen: dict[str, Place] = {}
+    seen: dict[str, int] = {}
+    good: dict[str, set[str | None]] = {name: {None} for name in COLUMNS[1:]}
+    good_rates, good_fees, good_firsts, good_nexts = good.values()
     for line, cells in numbered:
-        if not any(cell.strip() for cell in cells):
+        found: list[str | None] = [cell.strip() or None for cell in cells]
+        if not any(found):
             continue
-        place = Place(file, line)
-        if len(cells) > len(names):
-            reader.note(place, f"{len(cells)} cells under {len(names)} columns")
+        if len(found) > len(names):
+            reader.note(Place(file, line), f"{len(found)} cells under {len(names)} columns")
             continue
-        row: dict[str, str | None] = {name: cell.strip() or None for name, cell in zip(names, cells, strict=False)}
-        prefix, rate = row.get("prefix"), row.get("rate")
+        found += [None] * (len(names) + 1 - len(found))
+        row = [found[at] for at in order]
+        prefix, rate, fee, first, following = row
         if prefix is None or not PREFIX.fullmatch(prefix):
-            reader.note(place, f"{prefix!r} is no prefix: {PREFIX_HELP}")
+            reader.note(Place(file, line), f"{prefix!r} is no prefix: {PREFIX_HELP}")
         elif prefix in seen:
-            reader.note(place, f"prefix {prefix} is in this deck twice; keep one", seen[prefix])
+            earlier = Place(file, seen[prefix])
+            reader.note(Place(file, line), f"prefix {prefix} is in this deck twice; keep one", earlier)
         elif rate is None:
-            reader.note(place, f"prefix {prefix} has no rate")
-        elif _numbers_hold(row, place, reader):
-            seen[prefix] = place
-            rows[prefix] = [row.get(name) for name in COLUMNS]
+            reader.note(Place(file, line), f"prefix {prefix} has no rate")
+        elif (
+            rate in good_rates and fee in good_fees and first in good_firsts and following in good_nexts
+        ) or _numbers_hold(row, good, Place(file, line), reader):
+            seen[prefix] = line
+            rows[prefix] = row
     return [rows[prefix] for prefix in sorted(rows)]
 
 
-def _numbers_hold(row: dict[str, str | None], place: Place, reader: Reader) -> bool:
-    for name in COLUMNS[1:]:
-        text = row.get(name)
-        if text is None:
+def _numbers_hold(row: list[str | None], good: dict[str, set[str | None]], place: Place, reader: Reader) -> bool:
+    """Check the numbers that were not met before in their columns: a large deck has few of them."""
+    for name, text in zip(COLUMNS[1:], row[1:], strict=True):
+        if text is None or text in good[name]:
             continue
         try:
             value = parse_micros(text) if name == "connect_fee" else parse_ratio(text)[0]
@@ -78,4 +85,5 @@ def _numbers_hold(row: dict[str, str | None], place: Place, reader: Reader) -> b
         if value < 0 or (value == 0 and name in {"first", "next"}):
             reader.note(place, f"{name} {text} is too small")
             return False
+        good[name].add(text)
     return True

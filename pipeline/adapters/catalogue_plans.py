@@ -8,8 +8,8 @@ from pipeline.adapters.catalogue_reader import Reader
 from pipeline.adapters.catalogue_yaml import Place, Value
 from pipeline.domain.allowances import DAY as EVERY_DAY
 from pipeline.domain.allowances import MONTH as EVERY_MONTH
-from pipeline.domain.catalogue import DECK, TIERS, VOLUME, rule_curves
-from pipeline.domain.matching import Zone
+from pipeline.domain.catalogue import DECK, TIERS, VOLUME, price_of
+from pipeline.domain.matching import DeckCurves, Zone
 from pipeline.domain.meter import whole
 from pipeline.domain.money import DECIMALS_MAX, ROUNDING_MODES, AmountError
 from pipeline.domain.rating import METERS, RECORD, SESSION
@@ -200,9 +200,25 @@ def _price(rule: Section, given: Mapping[str, Value], what: str, names: Names, r
     if len(reader.problems) > before:
         return
     try:
-        rule_curves(rule, zone, unit_size(rule["unit"]))
+        price = price_of(rule, zone, unit_size(rule["unit"]))
     except AmountError as error:
         reader.note(place, f"{what}: {error}")
+        return
+    if isinstance(price, DeckCurves):
+        _deck_price(price, zone, what, place, reader)
+
+
+def _deck_price(price: DeckCurves, zone: Zone | None, what: str, place: Place, reader: Reader) -> None:
+    """Try the deck's rows, one of each kind: the rates were read already, and have no say in whether they hold."""
+    kinds: dict[tuple[str | None, ...], str] = {}
+    for prefix, row in zone.prefixes.items() if zone else ():
+        assert row is not None, "a deck without rows"
+        kinds.setdefault((row.connect_fee, row.first, row.next), prefix)
+    for prefix in kinds.values():
+        try:
+            price.of(prefix)
+        except AmountError as error:
+            reader.note(place, f"{what}: deck row of {prefix}: {error}")
 
 
 def _step(value: Value, what: str, reader: Reader) -> Section:

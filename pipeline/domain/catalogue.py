@@ -15,9 +15,9 @@ from typing import Any, Final
 from pipeline.domain.allowances import Allowance
 from pipeline.domain.discounts import Cap, Offer
 from pipeline.domain.fees import ONCE, Fee
-from pipeline.domain.matching import DeckRow, Keys, Rule, Table, Zone, make_tables, make_zone
+from pipeline.domain.matching import DeckCurves, DeckRow, Keys, Rule, Table, Zone, make_tables, make_zone
 from pipeline.domain.meter import Curve, Rounding, Terms, make_curve, whole
-from pipeline.domain.money import AmountError, parse_micros
+from pipeline.domain.money import parse_micros
 from pipeline.domain.tariff_time import DAY_MS, MONDAY, SUNDAY, WEEKDAYS, Band, TariffTime, day_number
 from pipeline.domain.units import BASE_UNITS, unit_size
 from pipeline.domain.worth import Discount, Tax, kept_share, make_tax
@@ -286,9 +286,7 @@ class _Reader:
             meter=rule["meter"],
             round_up=whole(round_up["to"], unit_size(round_up["unit"])) if round_up else 0,
             rounding=Rounding(rounding["decimals"], rounding["mode"]),
-            curves={}
-            if rule["free"]
-            else rule_curves(rule, keys.zone, unit_size(unit), tax_of(rule.get("tax")) or tax),
+            price=None if rule["free"] else price_of(rule, keys.zone, unit_size(unit), tax_of(rule.get("tax")) or tax),
         )
 
     def _allowance(self, allowance: Document, rounding: Rounding, tax: Tax | None) -> Allowance:
@@ -324,35 +322,26 @@ def discount_of(discount: Document) -> Discount:
     )
 
 
-def rule_curves(rule: Document, zone: Zone | None, unit: int, tax: Tax | None = None) -> dict[str | None, Curve]:
-    """Return the rule's curve under None, or one for each prefix of its deck; equal rows share one.
+def price_of(rule: Document, zone: Zone | None, unit: int, tax: Tax | None = None) -> Curve | DeckCurves:
+    """Return what the rule's use costs in units of this size; raises AmountError when its steps cannot be priced.
 
-    Raises AmountError when a number of the steps, or of a row, cannot be priced in units of this size.
+    A deck's rows are not looked at before their curves are asked for, which raises AmountError then.
     """
     fee = parse_micros(rule["connect_fee"])
     maximum = None if rule["maximum"] is None else parse_micros(rule["maximum"])
     minimum = None if rule.get("minimum") is None else parse_micros(rule["minimum"])
-    volume = rule.get("tiers") == VOLUME
     steps = rule["steps"]
     if steps[0]["price"] != DECK:
         terms = tuple(Terms(step["from"], step["price"], step["per"], step["increment"]) for step in steps)
-        return {None: make_curve(terms, unit, fee, maximum, minimum, tax, volume=volume)}
+        volume = rule.get("tiers") == VOLUME
+        return make_curve(terms, unit, fee, maximum, minimum, tax, volume=volume)
     assert zone is not None, "a deck price without a zone"
-    curves: dict[str | None, Curve] = {}
-    shared: dict[DeckRow, Curve] = {}
-    for prefix, row in zone.prefixes.items():
-        assert row is not None, "a deck price on a zone without a deck"
-        curve = shared.get(row)
-        if curve is None:
-            own_fee = fee if row.connect_fee is None else parse_micros(row.connect_fee)
-            try:
-                curve = shared[row] = make_curve(
-                    _deck_terms(row, steps[0]), unit, own_fee, maximum, minimum, tax, volume=volume
-                )
-            except AmountError as error:
-                raise AmountError(f"deck row of {prefix}: {error}") from error
-        curves[prefix] = curve
-    return curves
+
+    def curve_of(row: DeckRow) -> Curve:
+        own_fee = fee if row.connect_fee is None else parse_micros(row.connect_fee)
+        return make_curve(_deck_terms(row, steps[0]), unit, own_fee, maximum, minimum, tax)
+
+    return DeckCurves(zone.prefixes, curve_of)
 
 
 def _deck_terms(row: DeckRow, step: Document) -> tuple[Terms, ...]:

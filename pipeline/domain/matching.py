@@ -1,11 +1,12 @@
 """Which rule prices a record: keys, zones, and the tables that find the rule.
 
 Among the rules of which every key matches, the one with the longest prefix is chosen (no `to` counts 0), then the one
-with the highest priority, then the one with the most keys. The tables hold that order ready: for each prefix the whole
-list of rules to try, best first. So a record costs one look-up of its number and a walk down a short list.
+with the highest priority, then the one with the most keys. The tables keep that order: for each prefix the whole list
+of rules to try, best first, made when a number first has it. So a record costs one look-up of its number and a walk
+down a short list, and a rate deck of any size costs nothing before it is used.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -21,6 +22,26 @@ class DeckRow(NamedTuple):
     connect_fee: str | None
     first: str | None
     next: str | None
+
+
+class DeckCurves:
+    """What use costs by each row of a deck. A curve is made when its row is first asked for; equal rows share one."""
+
+    __slots__ = ("_made", "_make", "_rows")
+
+    def __init__(self, rows: Mapping[str, DeckRow | None], make: Callable[[DeckRow], Curve]) -> None:
+        self._rows = rows
+        self._make = make
+        self._made: dict[DeckRow, Curve] = {}
+
+    def of(self, prefix: str) -> Curve:
+        """Return the curve of a prefix that stands in the deck."""
+        row = self._rows[prefix]
+        assert row is not None, "a deck price on a zone without a deck"
+        found = self._made.get(row)
+        if found is None:
+            found = self._made[row] = self._make(row)
+        return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +121,7 @@ class Keys:
 class Rule:
     """A priced (or free) rule of a plan.
 
-    `round_up` in ms, octets or messages, 0 none. `curves` by prefix where a deck sets the price, else under None.
+    `round_up` in ms, octets or messages, 0 none. `price` is None where the rule is free.
     """
 
     id: str
@@ -112,16 +133,20 @@ class Rule:
     meter: str
     round_up: int
     rounding: Rounding
-    curves: Mapping[str | None, Curve] = field(repr=False)
+    price: Curve | DeckCurves | None = field(repr=False)
 
     def curve(self, prefix: str | None) -> Curve:
         """Return what use costs by this rule for a number that matched this prefix."""
-        found = self.curves.get(prefix)
-        return self.curves[None] if found is None else found
+        price = self.price
+        assert price is not None, "a free rule has no curve"
+        if isinstance(price, DeckCurves):
+            assert prefix is not None, "a deck's price without a prefix"
+            return price.of(prefix)
+        return price
 
     def is_volume(self) -> bool:
         """Tell whether the whole quantity has the price of its last step."""
-        return any(curve.volume for curve in self.curves.values())
+        return isinstance(self.price, Curve) and self.price.volume
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,25 +170,42 @@ class Part(NamedTuple):
 Chain = tuple[Candidate, ...]
 
 
-@dataclass(frozen=True, slots=True)
 class Table:
     """Rules of one plan for one service and direction: by prefix, all that can match a number, best first."""
 
-    chains: Mapping[str, Chain]
-    lengths: tuple[int, ...]
-    elsewhere: Chain
+    __slots__ = ("_chains", "_elsewhere", "_zoned", "lengths")
+
+    def __init__(self, rules: Sequence[Rule]) -> None:
+        best_first = sorted(rules, key=lambda rule: (-rule.priority, -rule.key_count))
+        self._elsewhere: Chain = tuple(_candidate(rule, None) for rule in best_first if rule.keys.zone is None)
+        self._zoned = tuple((rule.keys.zone.prefixes, rule) for rule in best_first if rule.keys.zone is not None)
+        self._chains: dict[str, Chain] = {}
+        """every prefix of the rules' zones; its chain is empty until a number has asked for it"""
+        for prefixes, _ in self._zoned:
+            self._chains.update(dict.fromkeys(prefixes, ()))
+        self.lengths = _lengths(self._chains)
 
     def chain(self, number: str | None) -> Chain:
         """Return every rule whose `to` the number meets, in the order of choice."""
         if number is None:
-            return self.elsewhere
+            return self._elsewhere
         if number.startswith("+"):
             for length in self.lengths:
-                found = self.chains.get(number[:length])
+                found = self._chains.get(number[:length])
                 if found is not None:
-                    return found
-            return self.elsewhere
-        return self.chains.get(number, self.elsewhere)
+                    return found or self._made(number[:length])
+            return self._elsewhere
+        found = self._chains.get(number)
+        if found is None:
+            return self._elsewhere
+        return found or self._made(number)
+
+    def _made(self, prefix: str) -> Chain:
+        """Make the chain of a prefix: its own rules, then those of the next shorter one."""
+        own = tuple(_candidate(rule, prefix) for prefixes, rule in self._zoned if prefix in prefixes)
+        shorter = self.chain(prefix[:-1]) if prefix.startswith("+") else self._elsewhere
+        made = self._chains[prefix] = (*own, *shorter)
+        return made
 
 
 def make_tables(rules: Sequence[Rule]) -> dict[tuple[str, str], Table]:
@@ -177,26 +219,8 @@ def make_tables(rules: Sequence[Rule]) -> dict[tuple[str, str], Table]:
                 if rule.keys.service in (None, service) and rule.keys.direction in (None, direction)
             ]
             if fitting:
-                tables[service, direction] = _make_table(fitting)
+                tables[service, direction] = Table(fitting)
     return tables
-
-
-def _make_table(rules: Sequence[Rule]) -> Table:
-    best_first = sorted(rules, key=lambda rule: (-rule.priority, -rule.key_count))
-    elsewhere = tuple(_candidate(rule, None) for rule in best_first if rule.keys.zone is None)
-    own: dict[str, list[Candidate]] = {}
-    for rule in best_first:
-        if rule.keys.zone is not None:
-            for prefix in rule.keys.zone.prefixes:
-                own.setdefault(prefix, []).append(_candidate(rule, prefix))
-    lengths = _lengths(own)
-    chains: dict[str, Chain] = {}
-    for prefix in sorted(own, key=len):
-        shorter = elsewhere
-        if prefix.startswith("+"):
-            shorter = next((chains[prefix[:n]] for n in lengths if n < len(prefix) and prefix[:n] in chains), elsewhere)
-        chains[prefix] = (*own[prefix], *shorter)
-    return Table(chains, lengths, elsewhere)
 
 
 def _candidate(rule: Rule, prefix: str | None) -> Candidate:

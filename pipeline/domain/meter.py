@@ -253,7 +253,8 @@ def _worth_after(worth: Worth, curve: Curve, numerator: int, denominator: int, d
     floor = max(worth.floor_micros, curve.minimum_micros or 0)
     gross = max(Fraction(numerator, denominator), Fraction(floor))
     if curve.volume and curve.maximum_micros is not None:
-        gross = min(gross, Fraction(curve.maximum_micros))
+        # as above: a later version's lower cap takes nothing back of what the path has come to
+        gross = min(gross, max(Fraction(curve.maximum_micros), worth.gross))
     return move(worth, floor, gross, discount, curve.tax)
 
 

@@ -6,6 +6,7 @@
 
 import argparse
 import multiprocessing
+import os
 import sys
 import time
 from pathlib import Path
@@ -28,6 +29,8 @@ def soak(cases, first=0, workers=1, progress=None):
     with multiprocessing.Pool(workers) as pool:
         for part, differing in pool.imap_unordered(_run, chunks):
             tally.add(part)
+            for world, number, differs in differing:
+                print(f"python tests/soak/second.py --world {world} --case {number}\n  {differs}", flush=True)
             found += differing
             if progress is not None:
                 progress(tally, found)
@@ -57,7 +60,7 @@ def main():
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--cases", type=int, default=1_000_000)
     options.add_argument("--seed", type=int, default=1_000_000, help="the first world")
-    options.add_argument("--workers", type=int, default=1)
+    options.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     options.add_argument("--world", type=int)
     options.add_argument("--case", type=int)
     told = options.parse_args()
@@ -71,8 +74,6 @@ def main():
             print(f"{tally.cases} cases, {len(found)} differences, {rate:.0f} a second", file=sys.stderr, flush=True)
 
     tally, found = soak(told.cases, told.seed, told.workers, progress)
-    for world, number, differs in found[:SHOWN]:
-        print(f"python tests/soak/second.py --world {world} --case {number}\n  {differs}")
     seconds = time.monotonic() - begun
     print(f"{tally}\n{len(found)} differences, {tally.cases / seconds:.0f} cases a second")
     return bool(found)

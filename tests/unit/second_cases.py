@@ -4,14 +4,13 @@ A world is made of its seed alone. Its cases are the records charged on its acco
 state that those before it left, so a case is replayed by its world's seed and its number.
 """
 
+import json
 import random
 import re
 import tempfile
 from datetime import datetime, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
-
-import yaml
 
 from pipeline.adapters.catalogue import CatalogueRefused, load_directory
 from pipeline.domain.usage import AcceptedUsage, UsageRecord
@@ -183,7 +182,7 @@ def _loaded(tariff, decks):
         for name, text in decks.items():
             Path(folder, f"{name}.csv").write_text(text, encoding="utf-8")
         for attempt in range(_REPAIRS_MAX):
-            Path(folder, "tariff.yaml").write_text(yaml.dump(tariff, Dumper=_Dumper), encoding="utf-8")
+            Path(folder, "tariff.yaml").write_text(json.dumps(tariff), encoding="utf-8")  # JSON is YAML
             try:
                 return load_directory(folder)
             except CatalogueRefused as refused:
@@ -214,7 +213,6 @@ def _repair(plans, message, attempt):
 
 _CLASH = re.compile(r"rules '(?P<first>[^']+)' and '(?P<second>[^']+)' of plan '(?P<plan>[^']+)'")
 _REPAIRS_MAX = 40
-_Dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 
 
 def _shared(r, case):

@@ -154,7 +154,7 @@ NUMBERS = [None, "+1", "+12", "+123", "+1234", "+13", "12", "123", "+9"]
 
 
 @given(st.lists(st.tuples(keys, st.integers(0, 1)), min_size=2, max_size=3))
-@settings(max_examples=200, deadline=None)
+@settings(deadline=None)
 def test_refused_exactly_where_a_record_exists(rules):
     """Held against every record of a small world: refused if and only if one of them cannot choose."""
     zones = ", ".join(f"z{n}: {{prefixes: {prefixes}}}" for n, prefixes in enumerate(ZONES))

@@ -54,7 +54,7 @@ _FIELDS = {
 batches = st.lists(st.lists(records() | records() | commands(), min_size=1, max_size=8), max_size=8)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(deadline=None)
 @given(batches)
 def test_the_books_balance_after_anything(batches):
     """Balance = opening + top-ups + adjustments - charges; before and after meet; each input one event; nothing twice.
@@ -101,7 +101,7 @@ def test_the_books_balance_after_anything(batches):
         assert world.fields(account)["seq"] == str(seqs[account])
 
 
-@settings(max_examples=60, deadline=None)
+@settings(deadline=None)
 @given(st.lists(records(), min_size=1, max_size=30), st.data())
 def test_batches_do_not_matter(things, data):
     """The same inputs in the same order, cut into batches anywhere, end in the same events and the same view."""

@@ -1,9 +1,6 @@
 """`chargeline catalogue diff | simulate | import-deck | calendar`, as they are typed."""
 
 import json
-import sys
-from datetime import date
-from types import SimpleNamespace
 
 import pytest
 
@@ -201,29 +198,26 @@ def test_a_price_list_with_a_conflict_is_refused(run, tmp_path, text, says):
     assert says in talk
 
 
-class _Days(dict):
-    weekend_workdays = frozenset({date(2026, 10, 10), date(2025, 1, 26)})
+def test_a_calendar_is_made_of_public_holidays(run, tmp_path):
+    """Holidays by date and name, and the weekend days worked in exchange; what is written is a catalogue's section.
 
-
-def test_a_calendar_is_made_of_public_holidays(run, monkeypatch, tmp_path):
-    """Holidays by date and name, and the weekend days worked in exchange; what is written is a catalogue's section."""
-    days = _Days({date(2026, 10, 1): "National Day", date(2025, 1, 1): "New Year"})
-    package = SimpleNamespace(country_holidays=lambda country, years: days)
-    monkeypatch.setitem(sys.modules, "holidays", package)
+    China in 2026: National Day is a Thursday, and Saturday 10 October is worked for it.
+    """
     code, out, _ = run("catalogue", "calendar", "cn", "2026")
-    assert (code, out) == (
-        0,
-        'calendars:\n  cn:\n    holidays:\n      - "2026-10-01" # National Day\n    workdays:\n      - "2026-10-10"\n',
-    )
-    load_directory(directory(tmp_path / "c", out + "\ncurrency: CNY\ntimezone: Asia/Shanghai\n"))
+    assert code == 0
+    assert out.startswith('calendars:\n  cn:\n    holidays:\n      - "2026-01-01" # New Year\'s Day\n')
+    loaded = load_directory(directory(tmp_path / "c", out + "\ncurrency: CNY\ntimezone: Asia/Shanghai\n"))
+    calendar = loaded.document(0)["calendars"]["cn"]
+    assert "2026-10-01" in calendar["holidays"]
+    assert "2026-10-10" in calendar["workdays"]
+    assert {day[:4] for day in calendar["holidays"] + calendar["workdays"]} == {"2026"}
 
 
-def test_without_the_package_a_calendar_is_refused(run, monkeypatch):
-    """It is an extra: its absence is a sentence, not a traceback."""
-    monkeypatch.setitem(sys.modules, "holidays", None)
-    code, out, talk = run("catalogue", "calendar", "CN", "2026")
+def test_holidays_of_a_country_that_is_not_known_are_refused(run):
+    """The refusal says what a country looks like; nothing is written."""
+    code, out, talk = run("catalogue", "calendar", "XX", "2026")
     assert (code, out) == (1, "")
-    assert "`holidays` is not installed" in talk
+    assert "no holidays are known of 'XX'; give an ISO code like CN or DE" in talk
 
 
 def test_a_period_has_an_id_of_its_own():

@@ -3,7 +3,7 @@
 from fractions import Fraction
 from itertools import pairwise
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from rating_oracle import OracleRule, session_price
 from rating_world import HEAD, World, catalogue_of, ms
@@ -69,7 +69,6 @@ def sliced_calls(draw):
 
 
 @given(sliced_calls())
-@settings(max_examples=150)
 def test_any_cut_in_any_order_comes_to_the_same_sum(call):
     """The partial records of a call cost together what the call costs, by the letter of the rule of the path."""
     partials, whole = call

@@ -156,7 +156,7 @@ records = st.lists(
 )
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None)
 @given(
     records, st.sampled_from(["0.10", "0.15", "0.40"]), st.sampled_from(["1", "4"]), st.sampled_from(["0.50", "2.00"])
 )

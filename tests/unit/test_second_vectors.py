@@ -52,12 +52,12 @@ def test_rounding_looks_at_the_magnitude(mode, expected):
 def test_what_is_bought_in_one_go_is_what_is_bought_one_by_one(monkeypatch):
     """A long part costs the same with no patience at all as with patience for each increment."""
     tariff = Tariff(
-        (Step(Fraction(0), Fraction(7), Fraction(1, 3)), Step(Fraction(100), Fraction(9), Fraction(1, 7))),
+        (Step(0, 7, Fraction(1, 3)), Step(100, 9, Fraction(1, 7))),
     )
-    discount = Discount(Fraction(1, 10), None, Fraction(103))
+    discount = Discount(Fraction(1, 10), None, 103)
     for quantity in (1, 99, 100, 101, 105, 106, 5_000):
         found = set()
         for patience in (0, 10, 10_000):
             monkeypatch.setattr("consumers.audit.pricing.walk.PATIENCE", patience)
-            found.add(walk(Meter(), tariff, Fraction(quantity), discount, connects=True))
+            found.add(walk(Meter(), tariff, quantity, discount, connects=True))
         assert len(found) == 1

@@ -147,7 +147,7 @@ def grant_text(grant: Grant) -> str:
 def read_meter(text: str) -> Meter:
     """Read a meter; the short form is that of a path with no minimum, discount or added tax."""
     quantity, paid, bought, decimals, mode, *more = text.split()
-    meter = Meter(exact(quantity), exact(paid), exact(bought), int(decimals), mode)
+    meter = Meter(int(quantity), int(paid), exact(bought), int(decimals), mode)
     if not more:
         return meter._replace(lifted=meter.bought, net=meter.bought, gross=meter.bought)
     floor, lifted, taken, net, gross = map(exact, more)
@@ -156,8 +156,7 @@ def read_meter(text: str) -> Meter:
 
 def meter_text(meter: Meter) -> str:
     """Write a meter as the ledger does."""
-    numbers = map(written, (meter.quantity, meter.paid, meter.bought))
-    text = " ".join([*numbers, f"{meter.decimals}", meter.mode])
+    text = f"{meter.quantity} {meter.paid} {written(meter.bought)} {meter.decimals} {meter.mode}"
     if read_meter(text) == meter:
         return text
     return " ".join([text, *map(written, (meter.floor, meter.lifted, meter.taken, meter.net, meter.gross))])

@@ -32,9 +32,11 @@ def exact(text: str) -> Fraction:
 
 
 @cache
-def counted(text: str, unit: str) -> Fraction:
-    """Read a quantity in a unit as ms, octets, messages or events."""
-    return exact(text) * COUNTS[unit]
+def counted(text: str, unit: str) -> int:
+    """Read a quantity in a unit as ms, octets, messages or events; a catalogue has whole ones alone."""
+    count = exact(text) * COUNTS[unit]
+    assert count.denominator == 1, "no whole number of ms, octets, messages or events"
+    return int(count)
 
 
 @cache

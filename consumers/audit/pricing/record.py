@@ -1,7 +1,6 @@
 """One record's price: choose, cut, round up, draw, walk, round."""
 
 from collections.abc import Mapping, Sequence
-from fractions import Fraction
 from typing import Final, NamedTuple
 
 from consumers.audit.pricing.account import AccountState, SessionPart, meter_text, part_field
@@ -65,8 +64,8 @@ class _Part(NamedTuple):
     discount: str | None = None
 
     @property
-    def paid_quantity(self) -> Fraction:
-        return Fraction(max(self.share - sum(drawn.used for drawn in self.draws), 0))
+    def paid_quantity(self) -> int:
+        return max(self.share - sum(drawn.used for drawn in self.draws), 0)
 
 
 def price(usage: AcceptedUsage, account: AccountState, versions: Sequence[Published]) -> Priced | Refused:
@@ -232,7 +231,7 @@ def _path_meter(setting: _Setting, path: Sequence[SessionPart]) -> Meter:
     meter = Meter()
     for part, share in zip(path, _path_shares(setting, path), strict=True):
         version, plan, rule = _rule_of(setting, part)
-        left = Fraction(max(share - part.taken, 0))
+        left = max(share - part.taken, 0)
         tariff, discount = tariff_of(version, plan, rule, part.prefix), discount_named(plan, part.discount)
         meter = walk(meter, tariff, left, discount, connects=meter.quantity == 0)
     return meter

@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 from consumers.audit.pricing.catalogue import Published, Section
 from consumers.audit.pricing.exact import counted, exact, micros, rounded
 
-PATIENCE: Final = 100
+PATIENCE: Final = 40
 """So many increments are bought one by one; what is left at the same step is then bought in one go, or a gigabyte by
 the octet would take days."""
 
@@ -15,8 +15,8 @@ the octet would take days."""
 class Step(NamedTuple):
     """From this quantity on, whole increments cost so much each (micro-units)."""
 
-    start: Fraction
-    increment: Fraction
+    start: int
+    increment: int
     cost: Fraction
 
 
@@ -39,14 +39,14 @@ class Discount(NamedTuple):
 
     share: Fraction
     amount: Fraction | None
-    first: Fraction | None
+    first: int | None
 
 
 class Meter(NamedTuple):
-    """How far a path has been walked. `decimals` is -1 before its first part."""
+    """How far a path has been walked, in ms, octets or messages. `decimals` is -1 before its first part."""
 
-    quantity: Fraction = Fraction(0)
-    paid: Fraction = Fraction(0)
+    quantity: int = 0
+    paid: int = 0
     bought: Fraction = Fraction(0)
     """what the increments and connect fees come to: as capped, but for volume tiers, which price all of it anew"""
     decimals: int = -1
@@ -106,7 +106,7 @@ def _step(start: str, price: str, per: str, increment: str, unit: str) -> Step:
     return Step(counted(start, unit), bought, micros(price) * bought / counted(per, unit))
 
 
-def walk(meter: Meter, tariff: Tariff, quantity: Fraction, discount: Discount | None, *, connects: bool) -> Meter:
+def walk(meter: Meter, tariff: Tariff, quantity: int, discount: Discount | None, *, connects: bool) -> Meter:
     """Walk one more part. `connects`: this part, if it has a quantity, adds its connect fee."""
     decimals, mode = meter.decimals, meter.mode
     if tariff.decimals > decimals:
@@ -162,8 +162,8 @@ def _capped(meter: Meter, tariff: Tariff, cost: Fraction) -> Fraction:
 
 
 def _buy(
-    meter: Meter, tariff: Tariff, used: Fraction, due: Fraction, first: Fraction | None
-) -> tuple[Fraction, Fraction, Fraction | None]:
+    meter: Meter, tariff: Tariff, used: int, due: Fraction, first: int | None
+) -> tuple[int, Fraction, Fraction | None]:
     """Buy until the use is paid; returns what is paid then, the cost, and the part of it bought below `first`.
 
     That part is None where nothing was bought while the meter stood below.
@@ -173,13 +173,16 @@ def _buy(
     while paid < used:
         step = _step_at(tariff.steps, paid)
         stands_below = first is None or paid < first
-        many = bought >= PATIENCE
-        ends = [used, *(other.start for other in tariff.steps if other.start > paid)]
-        if many and first is not None and paid < first:
-            ends.append(first)
-        increments = _increments(min(ends) - paid, step) if many else 1
-        paid += increments * step.increment
-        cost += increments * step.cost
+        if bought < PATIENCE:
+            paid += step.increment
+            cost += step.cost
+        else:
+            ends = [used, *(other.start for other in tariff.steps if other.start > paid)]
+            if first is not None and paid < first:
+                ends.append(first)
+            increments = _increments(min(ends) - paid, step)
+            paid += increments * step.increment
+            cost += increments * step.cost
         bought += 1
         if stands_below:
             below = cost
@@ -187,8 +190,8 @@ def _buy(
 
 
 def _buy_volume(
-    meter: Meter, tariff: Tariff, used: Fraction, due: Fraction, first: Fraction | None
-) -> tuple[Fraction, Fraction, Fraction | None]:
+    meter: Meter, tariff: Tariff, used: int, due: Fraction, first: int | None
+) -> tuple[int, Fraction, Fraction | None]:
     """Price the whole quantity anew, by the last step it reaches; its first units by the last step that they reach."""
     paid, after = _volume(tariff, used)
     _, before = _volume(tariff, meter.quantity)
@@ -200,32 +203,30 @@ def _buy_volume(
     return paid, cost, after - before + (due if meter.quantity < first else 0)
 
 
-def _volume(tariff: Tariff, quantity: Fraction) -> tuple[Fraction, Fraction]:
+def _volume(tariff: Tariff, quantity: int) -> tuple[int, Fraction]:
     if quantity == 0:
-        return Fraction(0), Fraction(0)
+        return 0, Fraction(0)
     step = max((each for each in tariff.steps if each.start < quantity), key=lambda each: each.start)
     increments = _increments(quantity, step)
     return increments * step.increment, increments * step.cost
 
 
-def _step_at(steps: Iterable[Step], paid: Fraction) -> Step:
+def _step_at(steps: Iterable[Step], paid: int) -> Step:
     """Return the step with the greatest start not above what is paid."""
     return max((step for step in steps if step.start <= paid), key=lambda step: step.start)
 
 
-def _increments(quantity: Fraction, step: Step) -> int:
+def _increments(quantity: int, step: Step) -> int:
     """Return how many whole increments cover a quantity."""
     whole, rest = divmod(quantity, step.increment)
-    return int(whole) + (1 if rest else 0)
+    return whole + (1 if rest else 0)
 
 
-def round_up(quantity: int, to: Fraction | None) -> int:
+def round_up(quantity: int, to: int | None) -> int:
     """Return the smallest multiple of `to` that is not less; with no `to` the quantity itself."""
     if to is None:
         return quantity
     multiples = 0
-    whole = int(to)
-    assert whole == to, "round_up counts whole ms, octets or messages"
     if quantity > 0:
-        multiples = (quantity - 1) // whole + 1
-    return multiples * whole
+        multiples = (quantity - 1) // to + 1
+    return multiples * to

@@ -151,6 +151,17 @@ class RedisStore:
         except RedisError as error:
             raise _unavailable(error) from None
 
+    def accounts(self, partitions: int) -> Iterator[tuple[int, str]]:
+        """Yield partition and name of every account, in no order and some twice; one opened meanwhile may be missed."""
+        known = {keys.account(partition, ""): partition for partition in range(partitions)}
+        try:
+            for key in self._redis.scan_iter(match="account:*", count=_SCAN_COUNT):
+                tag, brace, name = str(key).partition("}:")
+                if tag + brace in known:
+                    yield known[tag + brace], name
+        except RedisError as error:
+            raise _unavailable(error) from None
+
     def close(self) -> None:
         """Close the connection."""
         self._redis.close()
