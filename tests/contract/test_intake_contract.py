@@ -46,7 +46,6 @@ class MemoryEdges:
 
     def __init__(self) -> None:
         self.topics = MemoryTopics(PARTITIONS, PARTITIONS)
-        self.rows: list[tuple[bytes, bytes | None]] = []
 
     def first(self, partition):
         return 0
@@ -55,13 +54,13 @@ class MemoryEdges:
         return MemoryIntake(self.topics)
 
     def directory(self) -> DirectoryFeed:
-        return MemoryDirectory(self.rows)
+        return MemoryDirectory(self.topics.broker)
 
     def receive(self, partition, value, key=None, headers=()):
         self.topics.receive(partition, 1_790_000_000_000, value, key, headers)
 
     def put(self, key, value):
-        self.rows.append((key, value))
+        self.topics.broker.append(SUBSCRIBER.name, 0, key, value)
 
     def accepted(self):
         return {p: [Written(*sent) for sent in log] for p, log in enumerate(self.topics.accepted) if log}

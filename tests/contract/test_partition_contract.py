@@ -75,17 +75,20 @@ class MemoryLedger(Ledger):
         return MemoryPartition(self.broker, self.p)
 
     def publish_usage(self, *values: bytes) -> None:
-        self.broker.usage.setdefault(self.p, []).extend(values)
+        for value in values:
+            self.broker.append(USAGE_ACCEPTED.name, self.p, b"key", value)
 
     def publish_commands(self, *values: bytes) -> None:
         now = int(time.time() * 1000)
-        self.broker.commands.setdefault(self.p, []).extend((now, value) for value in values)
+        for value in values:
+            self.broker.append(ACCOUNT_COMMAND.name, self.p, b"key", value, time_ms=now)
 
     def publish_catalogue(self, document: dict[str, Any]) -> None:
         self.broker.versions.append(compile_catalogue(document))
 
     def directory_rows(self) -> list[tuple[str, bytes]]:
-        return self.broker.directory
+        rows, _ = self.broker.read(SUBSCRIBER.name, 0, 0, 10_000)
+        return [((row.key or b"").decode(), row.value or b"") for _, row in rows]
 
 
 class KafkaLedger(Ledger):
