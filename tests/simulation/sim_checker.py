@@ -92,7 +92,7 @@ def _ledger(
                 why = books.command(event, _decoded(ACCOUNT_COMMAND, entry.value), entry.time_ms, transaction)
             else:
                 record = _decoded(ACCEPTED_USAGE, entry.value)
-                if record is not None:
+                if record is not None and event.reason != "quarantined":
                     clock = max(clock, record["received_at"])
                 why = books.usage(event, record, clock)
             if why is not None:

@@ -67,9 +67,16 @@ class Books:
         why = self._same(event, answer) or self._balance(event, record["account"], -answer[2])
         if why is None and answer[0] == "CHARGED":
             self._charge(record)
-        if answer[1] in {"unknown_account", "not_bound"} and record["source_topic"] != "direct":
+        if answer[1] in {"unknown_account", "not_bound"} and not self._explained(record):
             why = why or f"mediate knew the subscriber, charge does not: {answer[1]}"
         return why
+
+    def _explained(self, record: dict[str, Any]) -> bool:
+        """Tell why mediate may accept what charge refuses: it is not mediate's, or the number was taken away since."""
+        account = self._accounts.get(record["account"])
+        identity, start = "msisdn-" + str(record["msisdn"]), record["start_time"]
+        taken = account is not None and any(i == identity and b is not None and b <= start for i, _, b in account.spans)
+        return taken or record["source_topic"] == "direct"
 
     def _usage_answer(self, event: Any, record: dict[str, Any], clock: int) -> Answer:
         account = self._accounts.get(record["account"])
