@@ -220,10 +220,9 @@ class MemoryBroker:
         if transaction is not None and transaction.state == PREPARED:
             self._complete(transaction)
 
-    def state(self, name: str) -> str | None:
-        """Return the state of a producer's newest transaction."""
-        transaction = self._producers[name].transaction
-        return None if transaction is None else transaction.state
+    def transactions(self) -> dict[str, Transaction]:
+        """Return the newest transaction of each producer that ever began one."""
+        return {name: p.transaction for name, p in self._producers.items() if p.transaction is not None}
 
     def _of(self, name: str, epoch: int) -> _Producer:
         producer = self._producers[name]

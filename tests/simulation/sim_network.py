@@ -17,7 +17,7 @@ from pipeline.adapters.store import Loaded, Need, OutOfStepError, ViewUnavailabl
 from pipeline.adapters.store.memory import MemoryStore
 from pipeline.domain.catalogue import Catalogue
 from pipeline.domain.ledger import Writes
-from pipeline.topics import AUDIT, USAGE_ACCEPTED, USAGE_DEAD_LETTER, USAGE_RECEIVED
+from pipeline.topics import AUDIT, SUBSCRIBER, USAGE_ACCEPTED, USAGE_DEAD_LETTER, USAGE_RECEIVED
 
 if TYPE_CHECKING:
     from sim_world import World
@@ -56,7 +56,7 @@ class Line:
             raise Killed
         actor.pause(where)
 
-    def call(self, name: str, act: Callable[[], Any], lost: type[Exception]) -> Any:
+    def call(self, name: str, act: Callable[[], Any], lost: type[Exception], weight: int = 1) -> Any:
         """Make a request: it may be lost, or its reply; the process may sleep before and after it."""
         world = self.world
         chance = world.rng.random
@@ -66,13 +66,13 @@ class Line:
             raise Killed
         if chance() < world.pause:
             actor.pause(f"before {name}")
-        if chance() < world.lose:
+        if chance() < world.lose * weight:
             world.say("request lost: %s", name)
             raise lost(f"{name}: the request was lost")
         found = act()
         if chance() < world.pause:
             actor.pause(f"after {name}")
-        if chance() < world.lose:
+        if chance() < world.lose * weight:
             world.say("reply lost: %s", name)
             raise lost(f"{name}: the reply was lost")
         return found
@@ -101,7 +101,7 @@ class FaultyBroker(Line):
 
     def _read(self, topic: str, partition: int, offset: int, records_max: int) -> Any:
         if topic == USAGE_RECEIVED.name:
-            end = self._broker.ends("charging.subscriber.v1", 0)[2]
+            end = self._broker.ends(SUBSCRIBER.name, 0)[2]
             self._directory_ends.update(((partition, at), end) for at in range(offset, offset + records_max))
         return self._broker.read(topic, partition, offset, records_max)
 
@@ -115,7 +115,7 @@ class FaultyBroker(Line):
     def wait(self, topic: str, partition: int) -> None:
         self._waits += 1
         if self._waits % WAITS_MAX == 0:
-            self.world.met("an end not reached")
+            self.world.met("mediate: the directory's end is not reached" if topic == SUBSCRIBER.name else "the tail's end is not reached")
             raise EndNotReachedError(topic)
         self.world.met("a read waits for an open transaction")
         self.pause("waiting for a transaction to end")
@@ -177,7 +177,7 @@ class FaultyBroker(Line):
 
     def _fenced(self, what: str, act: Callable[[], None]) -> None:
         try:
-            self.call(what, act, BrokerSilentError)
+            self.call(what, act, BrokerSilentError, 5 if what == "end" else 1)
         except FencedError:
             self.world.met("a zombie is fenced by the broker")
             raise
@@ -233,7 +233,7 @@ class FaultyStore(Line):
 
     def _stepped(self, what: str, act: Callable[[], Any]) -> Any:
         try:
-            return self.call(what, act, ViewUnavailableError)
+            return self.call(what, act, ViewUnavailableError, 5 if what == "apply" else 1)
         except OutOfStepError:
             self.world.met("a writer meets the view's gate at another seq")
             raise

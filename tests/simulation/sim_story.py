@@ -4,9 +4,10 @@ from typing import TYPE_CHECKING, Any
 
 from sim_tariff import DAY_MS, MICROS, PLAN
 
+from pipeline.adapters import memory_broker
 from pipeline.adapters.avro import ACCEPTED_USAGE, ACCOUNT_COMMAND, USAGE_RECORD
 from pipeline.topics import ACCOUNT_COMMAND as COMMANDS
-from pipeline.topics import AUDIT, USAGE_ACCEPTED, partition_of
+from pipeline.topics import USAGE_ACCEPTED, partition_of
 
 if TYPE_CHECKING:
     from sim_world import World
@@ -32,6 +33,11 @@ class Story:
         self._to_open = list(range(len(ACCOUNTS)))
         self._deadly = 1 if self._rng.random() < 0.08 else 0
         self._moves = self._rng.random() < 0.4
+
+    def open_some(self) -> None:
+        """Send the commands that open most accounts."""
+        for _ in range(self._rng.randrange(1, len(ACCOUNTS) + 1)):
+            self._open(self._to_open.pop(0))
 
     def publish(self) -> None:
         """Send a few things."""
@@ -126,7 +132,7 @@ class Story:
                 again["amount"] = "77"
             self._put(again)
         elif chance < 0.4:
-            self._send("top_up", f"c{number}", account, amount=f"{rng.randrange(1, 9)}", reference=f"ref{number % 7}")
+            self._send("top_up", f"c{number}", account, amount=f"{rng.randrange(1, 3)}", reference=f"ref{number % 4}")
         elif chance < 0.5:
             self._send("adjust", f"c{number}", account, amount="-0.75", reason="goodwill")
         elif chance < 0.7:
@@ -142,18 +148,24 @@ class Story:
             self._send("top_up", f"c{number}", account, amount="1", reference=f"ref{number}")
 
     def _about_an_event(self, number: int) -> None:
-        """Name an event of the ledger: one that is there, or one that may come."""
+        """Name an event of the ledger: mostly one that is there and may be named so, or one that may come."""
         rng, world = self._rng, self._world
         partition = rng.randrange(2)
-        seq = rng.randrange(1, 3 + len(world.broker.logs[AUDIT.name, partition].entries))
-        account = rng.choice([name for name in ACCOUNTS if partition_of(name, 2) == partition])
-        if rng.random() < 0.5:
-            self._send("adjust", f"c{number}", account, amount="0.05", reason="r", charge_id=f"{partition}-{seq}")
-        else:
+        settles = rng.random() < 0.5
+        events = [memory_broker.decode_event(value).event for value in world.ledger_values(partition)[-12:]]
+        fitting = [event for event in events if event.kind == ("REVIEW" if settles else "CHARGED") and event.account]
+        seq, account = rng.randrange(1, 8), rng.choice(ACCOUNTS)
+        if fitting and rng.random() < 0.8:
+            event = rng.choice(fitting)
+            seq, account = event.seq, event.account
+        if settles:
             self._send(
                 "settle_review", f"c{number}", account, review=f"{partition}-{seq}", reason="seen",
                 decision=rng.choice(("charge", "charge", "discard")),
             )  # fmt: skip
+        else:
+            amount = rng.choice(("0.05", "0.30", "-0.10", "50"))
+            self._send("adjust", f"c{number}", account, amount=amount, reason="r", charge_id=f"{partition}-{seq}")
 
     def _send(self, kind: str, command_id: str, account: str, **fields: Any) -> None:
         record = {**_COMMAND_FIELDS, "type": kind, "command_id": command_id, "account": account, "actor": "sim"}

@@ -12,6 +12,7 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 from sim_checker import check
+from sim_halts import halts, of_another_ledger
 from sim_network import Life
 from sim_processes import ChargeProcess, MediateProcess, Process
 from sim_scheduler import Killed, Scheduler
@@ -20,7 +21,7 @@ from sim_tariff import DAY_MS, NOW, catalogue
 
 from pipeline.adapters import directory as directory_module
 from pipeline.adapters import memory_broker
-from pipeline.adapters.memory_broker import PREPARED, MemoryBroker
+from pipeline.adapters.memory_broker import OPEN, PREPARED, MemoryBroker
 from pipeline.adapters.memory_intake import MemoryTopics
 from pipeline.adapters.partition import LedgerHaltedError
 from pipeline.adapters.store.memory import MemoryStore
@@ -30,7 +31,9 @@ from pipeline.topics import ACCOUNT_COMMAND, AUDIT, USAGE_ACCEPTED
 
 PARTITIONS = 2
 RAW_PARTITIONS = 2
-DRAIN_ROUNDS_MAX = 3_000
+DRAIN_ROUNDS_MAX = 600
+EXPIRE_ROUNDS = 20
+"""A transaction that is open at two such rounds has timed out."""
 REPLAY_CHUNK = 4
 """Events a replay applies at once here, so that it is more than one request."""
 EXPECTED_ERRORS = frozenset(
@@ -46,7 +49,7 @@ class Result(NamedTuple):
     violations: tuple[str, ...]
     rows: Counter[str]
     trace: tuple[str, ...]
-    events: int
+    published: int
 
 
 class Mutation:
@@ -122,6 +125,11 @@ class World:
 
     def window_days(self, rng: random.Random) -> int:
         return rng.choice((35, 40)) if self._two_windows else 35
+
+    def ledger_values(self, partition: int) -> list[bytes]:
+        """Return the events that a reader of committed records sees now."""
+        records, _ = self.broker.read(AUDIT.name, partition, 0, 10_000)
+        return [entry.value or b"" for _, entry in records]
 
     # --- what happened ---
 
@@ -224,13 +232,16 @@ class World:
 
     def _expire(self) -> None:
         """Abort the transactions of producers that were not heard of for too long."""
-        self.broker.expire(f"charge-{self.rng.randrange(PARTITIONS)}")
+        names = [name for name, found in self.broker.transactions().items() if found.state == OPEN]
+        if names:
+            self.met("an open transaction times out")
+            self.broker.expire(self.rng.choice(names))
 
     def _complete(self) -> None:
-        name = f"charge-{self.rng.randrange(PARTITIONS)}"
-        if self.broker.state(name) == PREPARED:
+        names = [name for name, found in self.broker.transactions().items() if found.state == PREPARED]
+        if names:
             self.met("a decided transaction waits for its markers")
-        self.broker.complete(name)
+            self.broker.complete(self.rng.choice(names))
 
     def _rebalance(self) -> None:
         if self.rng.random() < 0.3:
@@ -301,7 +312,7 @@ class World:
         if not self.late_ends:
             return
         name, epoch, commit = self.late_ends.pop(self.rng.randrange(len(self.late_ends)))
-        open_before = self.broker.state(name) == "open"
+        open_before = self.broker.transactions()[name].state == OPEN
         try:
             self.broker.end(name, epoch, commit=commit)
         except RuntimeError:
@@ -325,6 +336,12 @@ class World:
     def run(self) -> Result:
         with _patched(self):
             self.start()
+            if self.rng.random() < 0.8:
+                self.story.open_some()
+                for process in self.charges:
+                    for _ in range(6):
+                        for actor in process.actors():
+                            self._let_run(process, actor)
             acts = list(self._chaos)
             weights = list(self._chaos.values())
             for act in self.rng.choices(acts, weights, k=self.rng.randrange(80, 200)):
@@ -338,6 +355,11 @@ class World:
             self.violations.append(f"I11 it does not drain: {self._behind()}")
         else:
             self.violations += check(self)
+            if not self.violations and self.rng.random() < 0.1:
+                of_another_ledger(self)
+                self.violations += check(self)
+            if not self.violations and self.rng.random() < 0.15:
+                self.violations += halts(self)
         return Result(self.seed, tuple(self.violations), self.rows, tuple(self.trace), self.story.published)
 
     def _drain(self) -> bool:
@@ -348,17 +370,16 @@ class World:
         self.broker.markers_wait = False
         for process in self.processes():
             process.frozen = False
-        for _ in range(DRAIN_ROUNDS_MAX):
+        old: dict[str, Any] = {}
+        for round_ in range(DRAIN_ROUNDS_MAX):
             if not self._behind():
                 return True
-            for partition in range(PARTITIONS):
-                self.broker.complete(f"charge-{partition}")
-            if self.rng.random() < 0.1:
-                for partition in range(PARTITIONS):
-                    if not any(
-                        actor.where.startswith("after") for process in self.charges for actor in process.actors()
-                    ):
-                        self.broker.expire(f"charge-{partition}")
+            for name, found in self.broker.transactions().items():
+                self.broker.complete(name)
+                if round_ % EXPIRE_ROUNDS == 0 and found.state == OPEN:
+                    if name in old and old[name] is found:
+                        self.broker.expire(name)
+                    old[name] = found
             for process in list(self.charges):
                 process.poll()
             for process in self.processes():
