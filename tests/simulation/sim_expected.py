@@ -136,9 +136,7 @@ class Books:
 
     # --- commands ---
 
-    def command(
-        self, event: Any, command: dict[str, Any] | None, broker_time: int, transaction: int
-    ) -> str | None:
+    def command(self, event: Any, command: dict[str, Any] | None, broker_time: int, transaction: int) -> str | None:
         """Return what is wrong with the answer to a command; None (after following it) where nothing is."""
         self._events[event.seq] = event
         if event.reason == "quarantined":

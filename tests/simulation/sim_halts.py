@@ -55,6 +55,4 @@ def of_another_ledger(world: "World") -> None:
             head["hash"] = "00" * 32
             world.store.hashes[f"account:{{{partition}}}:nobody"] = {"balance": "1"}
             world.store.sets[f"seen:{{{partition}}}:1:1"] = {1}
-        Owner(
-            partition, world.partitions, MemoryPartition(world.broker, partition), world.store, _SETTINGS
-        ).take_over()
+        Owner(partition, world.partitions, MemoryPartition(world.broker, partition), world.store, _SETTINGS).take_over()

@@ -1,4 +1,4 @@
-"""Nine deliberate mistakes in the protocol, made in the real code: the simulation has to find each of them.
+"""Deliberate mistakes in the protocol, made in the real code: the simulation has to find each of them.
 
 They are those that implementations of this protocol make: what each leaves out is what the design says must be there.
 """
@@ -12,6 +12,7 @@ from pipeline.adapters.memory_broker import OPEN
 from pipeline.adapters.store import Loaded
 from pipeline.charge import worker as worker_module
 from pipeline.charge.owner import Owner
+from pipeline.topics import SUBSCRIBER
 
 
 class _Around:
@@ -177,6 +178,39 @@ class ViewFirst(Mutation):
         return [(worker_module, "Owner", ViewFirstOwner)]
 
 
+class CommitBeforeFlush(Mutation):
+    """Mediate commits its offsets and delivers afterwards."""
+
+    class _Intake(_Around):
+        def flush(self) -> None:
+            pass
+
+        def commit(self, positions: Any) -> None:
+            self.inner.commit(positions)
+            self.inner.flush()
+
+    def intake(self, intake: Any) -> Any:
+        return self._Intake(intake)
+
+
+class CommittedEnd(Mutation):
+    """Mediate takes the end of what is committed for the directory's end: a row about to be committed is missed."""
+
+    class _Directory(_Around):
+        def read_to_end(self) -> None:
+            directory = self.inner
+            end = directory._broker.ends(SUBSCRIBER.name, 0)[1]
+            rows, directory._position = directory._broker.read(SUBSCRIBER.name, 0, directory._position, end)
+            for _, row in rows:
+                directory._directory.apply(row.key, row.value)
+
+        def __len__(self) -> int:
+            return len(self.inner)
+
+    def directory(self, directory: Any) -> Any:
+        return self._Directory(directory)
+
+
 MISTAKES: dict[str, type[Mutation]] = {
     "no fence": NoFence,
     "fence after tail": FenceAfterTail,
@@ -187,4 +221,7 @@ MISTAKES: dict[str, type[Mutation]] = {
     "no duplicates": NoDuplicates,
     "group offsets": GroupOffsets,
     "view first": ViewFirst,
+    # and two of mediate
+    "commit before flush": CommitBeforeFlush,
+    "committed end": CommittedEnd,
 }

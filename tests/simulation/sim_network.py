@@ -115,7 +115,11 @@ class FaultyBroker(Line):
     def wait(self, topic: str, partition: int) -> None:
         self._waits += 1
         if self._waits % WAITS_MAX == 0:
-            self.world.met("mediate: the directory's end is not reached" if topic == SUBSCRIBER.name else "the tail's end is not reached")
+            self.world.met(
+                "mediate: the directory's end is not reached"
+                if topic == SUBSCRIBER.name
+                else "the tail's end is not reached"
+            )
             raise EndNotReachedError(topic)
         self.world.met("a read waits for an open transaction")
         self.pause("waiting for a transaction to end")
@@ -177,7 +181,7 @@ class FaultyBroker(Line):
 
     def _fenced(self, what: str, act: Callable[[], None]) -> None:
         try:
-            self.call(what, act, BrokerSilentError, 5 if what == "end" else 1)
+            self.call(what, act, BrokerSilentError, 8 if what == "end" else 1)
         except FencedError:
             self.world.met("a zombie is fenced by the broker")
             raise
@@ -233,7 +237,7 @@ class FaultyStore(Line):
 
     def _stepped(self, what: str, act: Callable[[], Any]) -> Any:
         try:
-            return self.call(what, act, ViewUnavailableError, 5 if what == "apply" else 1)
+            return self.call(what, act, ViewUnavailableError, 8 if what == "apply" else 1)
         except OutOfStepError:
             self.world.met("a writer meets the view's gate at another seq")
             raise
@@ -241,12 +245,15 @@ class FaultyStore(Line):
 
 def _part_of(writes: Writes, world: "World") -> Writes:
     """Return as much of the writes as a script had done that ended somewhere: some of each, and no head."""
+
     def some(whole: dict[Any, Any]) -> dict[Any, Any]:
         return dict(list(whole.items())[: world.rng.randrange(len(whole) + 1)])
 
     accounts = some(writes.accounts)
     kept = some(writes.kept) if len(accounts) == len(writes.accounts) else {}
-    return writes._replace(head={}, accounts=accounts, kept=kept, sessions=some(writes.sessions), seen=some(writes.seen))
+    return writes._replace(
+        head={}, accounts=accounts, kept=kept, sessions=some(writes.sessions), seen=some(writes.seen)
+    )
 
 
 class FaultyIntake(MemoryIntake):

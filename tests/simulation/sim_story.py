@@ -76,7 +76,9 @@ class Story:
     def _record(self) -> dict[str, Any]:
         rng, world = self._rng, self._world
         service = rng.choice(("VOICE", "VOICE", "DATA", "DATA", "SMS", "EVENT", "EVENT", "MMS"))
-        age = rng.choice((0, 0, 0, 60_000, 60_000, 3_600_000, 3_600_000, DAY_MS, 2 * DAY_MS, 9 * DAY_MS, 34 * DAY_MS, 39 * DAY_MS))
+        age = rng.choice(
+            (0, 0, 0, 60_000, 60_000, 3_600_000, 3_600_000, DAY_MS, 2 * DAY_MS, 9 * DAY_MS, 34 * DAY_MS, 39 * DAY_MS)
+        )
         account = rng.randrange(len(ACCOUNTS) + (rng.random() < 0.1))
         record: dict[str, Any] = {
             "record_id": f"r{len(self.records)}", "source": "msc", "service": service, "direction": "MO",
@@ -89,7 +91,10 @@ class Story:
             record |= {"downlink_octets": rng.randrange(1, 6 * MICROS), "message_count": 0}
         elif service == "EVENT":
             # a session's parts lie within a day or so
-            record |= {"session_id": f"s{account}-{record['start_time'] // DAY_MS}", "message_count": rng.randrange(1, 4)}
+            record |= {
+                "session_id": f"s{account}-{record['start_time'] // DAY_MS}",
+                "message_count": rng.randrange(1, 4),
+            }
             if rng.random() < 0.2:
                 record["session_id"] = None
         if self._deadly and len(self.records) > 8:
@@ -177,7 +182,5 @@ class Story:
         partition = partition_of(command["account"], 2)
         if self._rng.random() < 0.02:
             partition = 1 - partition
-        offset = world.broker.append(
-            COMMANDS.name, partition, b"k", ACCOUNT_COMMAND.encode(command), (), world.clock
-        )
+        offset = world.broker.append(COMMANDS.name, partition, b"k", ACCOUNT_COMMAND.encode(command), (), world.clock)
         world.versions_at[COMMANDS.name, partition, offset] = len(world.broker.versions)

@@ -12,7 +12,9 @@ MICROS = 1_000_000
 PLAN = "plain"
 
 
-def _rule(rule_id: str, match: dict[str, object], unit: str, *steps: tuple[str, str], **other: object) -> dict[str, Any]:
+def _rule(
+    rule_id: str, match: dict[str, object], unit: str, *steps: tuple[str, str], **other: object
+) -> dict[str, Any]:
     return {
         "id": rule_id, "match": match, "rounding": None, "unit": unit, "round_up": None, "priority": 0, "free": False,
         "meter": "record", "connect_fee": "0", "maximum": None,
