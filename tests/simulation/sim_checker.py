@@ -52,9 +52,9 @@ def _of_two_accounts(charged: list[Any], accounts: dict[str, dict[str, str]]) ->
         for part in fields.get("identities", "").split():
             identity, _, span = part.rpartition("@")
             begin, _, end = span.partition("-")
-            if identity == f"msisdn-{charged[0].msisdn}" and int(begin) <= charged[0].start_time:
-                if not end or charged[0].start_time < int(end):
-                    holders.add(name.rpartition(":")[2])
+            began = int(begin) <= charged[0].start_time
+            if identity == f"msisdn-{charged[0].msisdn}" and began and (not end or charged[0].start_time < int(end)):
+                holders.add(name.rpartition(":")[2])
     names = [usage.account for usage in charged]
     return len(set(names)) == len(names) and set(names) <= holders
 
@@ -80,8 +80,8 @@ def _ledger(
     books = Books(world, partition)
     view = _View(partition)
     inputs = {
-        True: [entry for entry in world.broker.logs[COMMANDS.name, partition].entries],
-        False: [entry for entry in world.broker.logs[USAGE_ACCEPTED.name, partition].entries],
+        True: list(world.broker.logs[COMMANDS.name, partition].entries),
+        False: list(world.broker.logs[USAGE_ACCEPTED.name, partition].entries),
     }
     event = None
     for seq, (_, transaction, value) in enumerate(_records(world, AUDIT.name, partition), 1):
@@ -188,9 +188,9 @@ class _View:
             "catalogue": f"{positions.catalogue.topic_id.hex()}@{positions.catalogue.offset}",
         }  # fmt: skip
         found = []
-        for shown, due in ((world.store.hashes, self.hashes), (world.store.sets, self.sets)):
+        for shown, followed in ((world.store.hashes, self.hashes), (world.store.sets, self.sets)):
             own = {name: held for name, held in shown.items() if f":{self._tag}" in name}
-            due = {name: held for name, held in due.items() if held}
+            due = {name: held for name, held in followed.items() if held}
             found += [
                 f"I6 {name} is {own.get(name)}, but {due.get(name)} is due"
                 for name in sorted(own.keys() | due.keys())

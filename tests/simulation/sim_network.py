@@ -14,13 +14,14 @@ from pipeline.adapters.memory_broker import COMMITTED, EndNotReachedError, Memor
 from pipeline.adapters.memory_intake import MemoryIntake, NotMemberError
 from pipeline.adapters.partition import FencedError
 from pipeline.adapters.store import Loaded, Need, OutOfStepError, ViewUnavailableError
-from pipeline.adapters.store.memory import MemoryStore
 from pipeline.domain.catalogue import Catalogue
 from pipeline.domain.ledger import Writes
 from pipeline.topics import AUDIT, SUBSCRIBER, USAGE_ACCEPTED, USAGE_DEAD_LETTER, USAGE_RECEIVED
 
 if TYPE_CHECKING:
     from sim_world import World
+
+    from pipeline.adapters.store.memory import MemoryStore
 
 WAITS_MAX = 12
 

@@ -32,7 +32,7 @@ class _Carrier(threading.Thread):
                 actor.body()
             except Killed:
                 pass
-            except BaseException as error:  # the check of the run names it
+            except BaseException as error:  # noqa: BLE001 - the check of the run names it
                 actor.error = error
             actor.finished = True
             actor.scheduler.turn.release()

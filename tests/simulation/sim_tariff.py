@@ -1,6 +1,6 @@
 """The operator of the simulation: its catalogue, and what use costs by it, worked out a second time and trivially."""
 
-import datetime
+import datetime as dt
 from typing import Any
 
 from pipeline.domain.catalogue import Catalogue, compile_catalogue
@@ -55,7 +55,7 @@ def catalogue(version: int, effective_from: int) -> Catalogue:
 
 def month_of(start_ms: int) -> str:
     """Return the month of tariff time, which is 8 hours ahead of UTC."""
-    moment = datetime.datetime(1970, 1, 1) + datetime.timedelta(milliseconds=start_ms + 8 * 3_600_000)  # noqa: DTZ001
+    moment = dt.datetime(1970, 1, 1) + dt.timedelta(milliseconds=start_ms + 8 * 3_600_000)  # noqa: DTZ001
     return f"{moment:%Y-%m}"
 
 
