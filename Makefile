@@ -55,9 +55,10 @@ test: setup  ## all tests but those that break things on purpose
 faults: setup  ## kills, stops and lost disks, on real servers
 	$(BIN)/python -m pytest -m faults
 
-soak: setup  ## property tests with SEEDS examples each
+soak: setup  ## property tests with SEEDS examples each, and SEEDS runs of the simulation, seeds that make test has not
+	$(BIN)/python tests/simulation/run.py --first 1000000 --seeds $(SEEDS)
 	SEEDS=$(SEEDS) $(BIN)/python -m pytest --hypothesis-profile=soak --timeout=0 -m "not system and not faults" \
-	  tests/unit tests/contract tests/simulation
+	  tests/unit tests/contract
 
 bench: setup  ## how fast, end to end, against the floor
 	$(BIN)/python -m deploy.bench
