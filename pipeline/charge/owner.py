@@ -4,7 +4,7 @@
 |---|---|
 | before the ledger transaction commits | nothing happened; the batch runs again from the ledger's own position |
 | commit outcome unknown | the producer is thrown away; the take-over reads the tail: it is there or it is not |
-| a late end of the transaction before tears this one | the take-over goes on behind what was sent, and writes its rows again |
+| a late end of the transaction before tears this one | the take-over goes on behind it and writes its rows again |
 | after the commit, before the view | the next take-over, here or elsewhere, replays the ledger's tail into the view |
 | the view's reply lost, its script stopped half way | absolute values behind a gate on `seq`: a repeat is harmless |
 | the view lost its tail, was wiped, or is an old copy | `seq` is behind, or `hash` is another: replay, or rebuild |

@@ -1,4 +1,5 @@
-"""Simulate many seeds, or replay one with its trace: python tests/simulation/run.py [--seed N | --seeds N --first S --workers W].
+"""Simulate many seeds, or replay one with its trace: python tests/simulation/run.py --seed N
+or --seeds N --first S --workers W.
 
 Ends with 1 if an invariant was broken; each broken seed is one line to replay it by.
 """
@@ -55,6 +56,7 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, default=1_000)
     parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--until-broken", action="store_true", help="stop at the first broken seed")
     parser.add_argument("--mistake", choices=sorted(MISTAKES), help="with this deliberate mistake")
     asked = parser.parse_args()
     if asked.seed is not None:
@@ -74,6 +76,8 @@ def main() -> int:
                 if broken <= BROKEN_MAX:
                     print(f"{replay_line(result.seed, asked.mistake)}  # {result.violations[0]}", flush=True)
         done += len(results)
+        if broken and asked.until_broken:
+            break
         if time.monotonic() - said > REPORT_EVERY_S:
             said = time.monotonic()
             print(f"{done} seeds, {broken} broken, {done / (said - begun):.0f} a second", file=sys.stderr, flush=True)

@@ -135,10 +135,12 @@ class Story:
             again["at"] += 5
             if rng.random() < 0.3 and again["type"] == "top_up":
                 again["amount"] = "77"
+            elif again["type"] == "settle_review":
+                again["command_id"] = f"c{number}"
             self._put(again)
-        elif chance < 0.4:
+        elif chance < 0.33:
             self._send("top_up", f"c{number}", account, amount=f"{rng.randrange(1, 3)}", reference=f"ref{number % 4}")
-        elif chance < 0.5:
+        elif chance < 0.39:
             self._send("adjust", f"c{number}", account, amount="-0.75", reason="goodwill")
         elif chance < 0.7:
             self._about_an_event(number)
@@ -157,7 +159,7 @@ class Story:
         rng, world = self._rng, self._world
         partition = rng.randrange(2)
         settles = rng.random() < 0.5
-        events = [memory_broker.decode_event(value).event for value in world.ledger_values(partition)[-12:]]
+        events = [memory_broker.decode_event(value).event for value in world.ledger_values(partition)[-30:]]
         fitting = [event for event in events if event.kind == ("REVIEW" if settles else "CHARGED") and event.account]
         seq, account = rng.randrange(1, 8), rng.choice(ACCOUNTS)
         if fitting and rng.random() < 0.8:
