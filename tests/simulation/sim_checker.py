@@ -15,6 +15,7 @@ from pipeline.adapters.avro import (
     ACCEPTED_USAGE,
     ACCOUNT_COMMAND,
     SUBSCRIBER_BINDING,
+    USAGE_RECORD,
     UndecodableError,
     UnknownSchemaError,
 )
@@ -222,7 +223,7 @@ def _mediated(world: "World") -> list[str]:
         if raw.value != entry.value:
             found.append(f"dead letter {at} has other bytes than its record")
         if said["reason"] == "unknown_subscriber":
-            found += _stranger(world, raw.value or b"", rows, world.letters_knew[at], source)
+            found += _stranger(raw.value or b"", rows, world.letters_knew[at], source)
     for topic, partition in world.topics.received:
         for offset, entry in enumerate(world.broker.logs[topic, partition].entries):
             source = partition, offset
@@ -236,20 +237,29 @@ def _mediated(world: "World") -> list[str]:
     return found
 
 
-def _stranger(world: "World", raw: bytes, rows: list[tuple[int, Any]], knew: int, source: tuple[int, int]) -> list[str]:
-    """A subscriber whose row was written, in a transaction open or not, before the record was polled is no stranger."""
-    from pipeline.adapters.avro import USAGE_RECORD
+def _stranger(raw: bytes, rows: list[tuple[int, Any]], knew: tuple[int, int], source: tuple[int, int]) -> list[str]:
+    """A subscriber whose row was written before the record was polled, in a transaction open or not, is no stranger.
 
+    Rows written between then and the dead letter may have been read, or not: each state between is an excuse.
+    """
     record = USAGE_RECORD.decode(raw)
     spans: dict[str, list[Any]] = {}
-    for offset, row in rows:
-        if offset < knew and row["identity"] == "msisdn-" + str(record["msisdn"]):
+    polled, written = knew
+    known = True
+    for offset, row in [*rows, (written, None)]:
+        if polled <= offset <= written:
+            known = known and _had(spans, record["start_time"])
+        if row is not None and offset < written and row["identity"] == "msisdn-" + str(record["msisdn"]):
             spans[row["account"]] = row["spans"]
-    for account, held in spans.items():
-        for span in held:
-            if span["from"] <= record["start_time"] and (span["to"] is None or record["start_time"] < span["to"]):
-                return [f"raw {source} is called a stranger's, but {account} had the number then"]
-    return []
+    return [f"raw {source} is called a stranger's, but its number had an account then"] if known else []
+
+
+def _had(spans: dict[str, list[Any]], moment: int) -> bool:
+    return any(
+        span["from"] <= moment and (span["to"] is None or moment < span["to"])
+        for held in spans.values()
+        for span in held
+    )
 
 
 def _directory(world: "World", accounts: dict[str, dict[str, str]]) -> list[str]:

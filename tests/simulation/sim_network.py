@@ -148,7 +148,7 @@ class FaultyBroker(Line):
         if topic == USAGE_DEAD_LETTER.name:
             said = dict(headers)
             source = int(said["source_partition"]), int(said["source_offset"])
-            self.world.letters_knew[offset] = self._directory_ends[source]
+            self.world.letters_knew[offset] = self._directory_ends[source], self._broker.ends(SUBSCRIBER.name, 0)[2]
         return offset
 
     # --- transactions ---

@@ -131,7 +131,8 @@ class Story:
         rng, number = self._rng, len(self.commands)
         account, chance = rng.choice(ACCOUNTS), rng.random()
         if chance < 0.15 and self.commands:
-            again = dict(rng.choice(self.commands))
+            settled = [command for command in self.commands if command["type"] == "settle_review"]
+            again = dict(rng.choice(settled if settled and rng.random() < 0.4 else self.commands))
             again["at"] += 5
             if rng.random() < 0.3 and again["type"] == "top_up":
                 again["amount"] = "77"

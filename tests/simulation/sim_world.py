@@ -80,7 +80,8 @@ class World:
         self.partitions = PARTITIONS
         self.clock = NOW
         self.versions_at: dict[tuple[str, int, int], int] = {}
-        self.letters_knew: dict[int, int] = {}
+        self.letters_knew: dict[int, tuple[int, int]] = {}
+        """by dead letter: the directory's end when its record was polled, and when the letter was written"""
         self.late_ends: list[tuple[str, int, bool]] = []
         self.copies: list[tuple[Any, Any]] = []
         self.assigned: dict[int, ChargeProcess] = {}
