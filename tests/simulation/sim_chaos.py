@@ -151,6 +151,7 @@ class Chaos:
 
     def publish_version(self) -> None:
         if len(self.world.broker.versions) < VERSIONS_MAX:
-            after = max(self.world.clock + 60_000, self.world.broker.versions[-1].effective_from + 1)
+            soonest = max(self.world.clock + 60_000, self.world.broker.versions[-1].effective_from)
+            after = (soonest // 60_000 + 1) * 60_000  # of whole minutes: most are compiled already
             self.world.broker.versions.append(catalogue(len(self.world.broker.versions), after))
             self.world.met("a catalogue is published")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from sim_expected import Books
 
+from pipeline.adapters import memory_broker
 from pipeline.adapters.avro import (
     ACCEPTED_USAGE,
     ACCOUNT_COMMAND,
@@ -19,7 +20,7 @@ from pipeline.adapters.avro import (
     UndecodableError,
     UnknownSchemaError,
 )
-from pipeline.adapters.memory_broker import ABORTED, AUDIT_ID, COMMITTED, decode_event
+from pipeline.adapters.memory_broker import ABORTED, AUDIT_ID, COMMITTED
 from pipeline.topics import ACCOUNT_COMMAND as COMMANDS
 from pipeline.topics import AUDIT, SUBSCRIBER, USAGE_ACCEPTED, USAGE_DEAD_LETTER
 
@@ -86,7 +87,7 @@ def _ledger(
     }
     event = None
     for seq, (_, transaction, value) in enumerate(_records(world, AUDIT.name, partition), 1):
-        stored = decode_event(value)
+        stored = memory_broker.decode_event(value)
         event = stored.event
         where = f"p{partition} seq {seq} ({event.kind} {event.event_id})"
         if event.seq != seq:
