@@ -276,7 +276,8 @@ class MemoryPartition:
     def events_after(self, seq: int) -> Iterator[StoredEvent]:
         """See PartitionEdge."""
         expected = seq + 1
-        for stored in self._stored():
+        for value in self._values():
+            stored = decode_event(value)
             if stored.event.seq < expected:
                 continue
             if stored.event.seq != expected:
@@ -288,7 +289,7 @@ class MemoryPartition:
 
     def event(self, seq: int) -> StoredEvent | None:
         """See PartitionEdge."""
-        return next((stored for stored in self._stored() if stored.event.seq == seq), None)
+        return next((stored for stored in map(decode_event, self._values()) if stored.event.seq == seq), None)
 
     def inputs(self) -> Inputs:
         """See PartitionEdge."""
@@ -350,10 +351,9 @@ class MemoryPartition:
             stable = self._broker.ends(AUDIT.name, self._partition)[1]
         return end
 
-    def _stored(self) -> Iterator[StoredEvent]:
-        """Yield the events of the ledger to its end as it is now."""
+    def _values(self) -> list[bytes]:
+        """Return the events of the ledger to its end as it is now."""
         end = self._wait_for_end()
         first = self._broker.ends(AUDIT.name, self._partition)[0]
         records, _ = self._broker.read(AUDIT.name, self._partition, first, end)
-        for _, entry in records:
-            yield decode_event(entry.value or b"")
+        return [entry.value or b"" for _, entry in records]

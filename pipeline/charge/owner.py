@@ -158,10 +158,16 @@ class Owner:
         """
         ledger_seq = 0 if last is None else last.event.seq
         seen = max(int(view.get("seq", "0")), ledger_seq - APPLY_EVENTS_MAX)
-        if seen < ledger_seq:
-            rows = dict(row for stored in self._edge.events_after(seen) for row in _rows_of(stored.event))
-            if rows:
-                self._edge.commit([], list(rows.items()))
+        if seen == ledger_seq:
+            return
+        unseen = [stored.event for stored in self._edge.events_after(seen)]
+        rows: dict[str, bytes] = {}
+        for seq in [event.seq for event in unseen if "identities" in event.effects.account]:
+            whole = self._edge.event(seq)  # with its command, which no replay needs
+            assert whole is not None, "it was just read"
+            rows.update(_rows_of(whole.event))
+        if rows:
+            self._edge.commit([], list(rows.items()))
 
     def _replay(self, view: Mapping[str, str], last: StoredEvent | None) -> None:
         """Bring the view to the ledger's last event; wipe it first where it is not of this ledger."""
