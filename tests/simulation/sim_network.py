@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from sim_scheduler import Killed
 
 from pipeline.adapters.intake import NotDeliveredError
-from pipeline.adapters.memory_broker import COMMITTED, EndNotReachedError, MemoryBroker, Where
+from pipeline.adapters.memory_broker import EndNotReachedError, MemoryBroker, Where
 from pipeline.adapters.memory_intake import MemoryIntake, NotMemberError
 from pipeline.adapters.partition import FencedError
 from pipeline.adapters.store import Loaded, Need, OutOfStepError, ViewUnavailableError
@@ -276,6 +276,3 @@ class FaultyIntake(MemoryIntake):
     def _commit(self, positions: Any) -> None:
         super().commit(positions)
         self._line.life.acted = True
-
-
-__all__ = ["COMMITTED", "BrokerSilentError", "FaultyBroker", "FaultyIntake", "FaultyStore", "Life", "Line"]

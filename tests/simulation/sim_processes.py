@@ -1,7 +1,6 @@
 """The simulated processes: charge with the real retry loop over the real owner, mediate with the real loop of batches."""
 
 import contextlib
-from collections.abc import Callable
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -193,6 +192,3 @@ class MediateProcess(Process):
 
     def breaks(self) -> None:
         self.world.broke(self._life, mediate=True)
-
-
-Poll = Callable[[], None]

@@ -21,7 +21,6 @@ from sim_tariff import NOW, catalogue
 from pipeline.adapters import memory_broker
 from pipeline.adapters.memory_broker import OPEN, MemoryBroker
 from pipeline.adapters.memory_intake import MemoryTopics
-from pipeline.adapters.partition import LedgerHaltedError
 from pipeline.adapters.store.memory import MemoryStore
 from pipeline.topics import ACCOUNT_COMMAND, AUDIT, USAGE_ACCEPTED
 
@@ -297,6 +296,3 @@ _MEDIATE_ROWS = {
 def simulate(seed: int, mutation: Mutation | None = None, *, traced: bool = False) -> Result:
     """Run one seed; the same seed is the same run, on any machine."""
     return World(seed, mutation or Mutation(), traced=traced).run()
-
-
-__all__ = ["LedgerHaltedError", "Mutation", "Result", "World", "simulate"]
