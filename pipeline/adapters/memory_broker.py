@@ -313,11 +313,16 @@ class MemoryPartition:
     def fetch(self, records_max: int) -> list[Raw]:
         """See PartitionEdge."""
         broker, partition = self._broker, self._partition
-        commands, self._command_at = broker.read(ACCOUNT_COMMAND.name, partition, self._command_at, records_max)
+        room = self._commands_of(records_max)
+        commands, self._command_at = broker.read(ACCOUNT_COMMAND.name, partition, self._command_at, room)
         records = [Raw(True, offset, entry.time_ms, entry.value or b"") for offset, entry in commands]
         room = records_max - len(records)
         usage, self._usage_at = broker.read(USAGE_ACCEPTED.name, partition, self._usage_at, room)
         return records + [Raw(False, offset, entry.time_ms, entry.value or b"") for offset, entry in usage]
+
+    def _commands_of(self, records_max: int) -> int:
+        """How many of a fetch may be commands: all. No broker promises that, so the simulation draws it."""
+        return records_max
 
     def catalogues(self) -> tuple[Catalogues, int]:
         """See PartitionEdge."""

@@ -70,6 +70,8 @@ class Line:
         if chance() < world.lose * weight:
             world.say("request lost: %s", name)
             raise lost(f"{name}: the request was lost")
+        if world.traced:
+            world.say("%s", name)
         found = act()
         if chance() < world.pause:
             actor.pause(f"after {name}")

@@ -10,6 +10,7 @@ from sim_scheduler import Actor
 from pipeline.adapters.memory_broker import MemoryPartition
 from pipeline.adapters.memory_intake import MemoryDirectory
 from pipeline.adapters.metrics import Metrics
+from pipeline.adapters.partition import Raw
 from pipeline.adapters.registry import RegistryUnreachableError
 from pipeline.adapters.usage_codec import UsageDecoder
 from pipeline.charge.worker import Edges, OwnerThread
@@ -66,7 +67,19 @@ class _Edge(MemoryPartition):
         found = super().fetch(records_max)
         if not found:
             self._line.pause("idle")
-        return found
+        return self._mixed(found)
+
+    def _commands_of(self, records_max: int) -> int:
+        return self._line.world.rng.randrange(records_max + 1)
+
+    def _mixed(self, records: list[Raw]) -> list[Raw]:
+        """Mix the two inputs at random; each keeps its own order, and that is all that a broker promises."""
+        commands = [record for record in records if record.is_command]
+        usage = [record for record in records if not record.is_command]
+        mixed = []
+        while commands and usage:
+            mixed.append((commands if self._line.world.rng.random() < 0.5 else usage).pop(0))
+        return mixed + commands + usage
 
 
 class Process:

@@ -71,6 +71,7 @@ class Story:
             self._receive(self._record())
 
     def _receive(self, record: dict[str, Any]) -> None:
+        self._world.say("a probe sends %s", record)
         self._world.topics.receive(self._rng.randrange(2), self._world.clock, USAGE_RECORD.encode(record))
 
     def _record(self) -> dict[str, Any]:
@@ -181,6 +182,7 @@ class Story:
 
     def _put(self, command: dict[str, Any]) -> None:
         world = self._world
+        world.say("a command is sent: %s", {name: value for name, value in command.items() if value is not None})
         self.commands.append(command)
         partition = partition_of(command["account"], 2)
         if self._rng.random() < 0.02:
