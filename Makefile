@@ -57,7 +57,8 @@ test: setup  ## all tests but those that break things on purpose
 faults: setup  ## kills, stops and lost disks, on real servers
 	$(BIN)/python -m pytest -m faults
 
-soak: setup  ## property tests with SEEDS examples each, two pricing implementations on CASES records
+soak: setup  ## SEEDS runs of the simulation and examples of each property, CASES records by two pricing implementations
+	$(BIN)/python tests/simulation/run.py --first 1000000 --seeds $(SEEDS)
 	$(BIN)/python tests/soak/second.py --cases $(CASES)
 	SEEDS=$(SEEDS) $(BIN)/python -m pytest --hypothesis-profile=soak --timeout=0 -m "not system and not faults" \
 	  -n $(WORKERS) --dist loadfile tests/unit tests/contract

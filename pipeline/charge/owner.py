@@ -4,6 +4,7 @@
 |---|---|
 | before the ledger transaction commits | nothing happened; the batch runs again from the ledger's own position |
 | commit outcome unknown | the producer is thrown away; the take-over reads the tail: it is there or it is not |
+| a late end of the transaction before tears this one | the take-over goes on behind it and writes its rows again |
 | after the commit, before the view | the next take-over, here or elsewhere, replays the ledger's tail into the view |
 | the view's reply lost, its script stopped half way | absolute values behind a gate on `seq`: a repeat is harmless |
 | the view lost its tail, was wiped, or is an old copy | `seq` is behind, or `hash` is another: replay, or rebuild |
@@ -19,7 +20,7 @@ from pipeline.adapters.ledger_codec import StoredEvent, accepted_usage_of, encod
 from pipeline.adapters.partition import Inputs, LedgerHaltedError, PartitionEdge, Raw
 from pipeline.adapters.store import Need, OutOfStepError, Store
 from pipeline.domain import commands
-from pipeline.domain.account import Account
+from pipeline.domain.account import Account, parse_identities
 from pipeline.domain.batch import (
     Binding,
     CommandInput,
@@ -81,6 +82,7 @@ class Owner:
         last = self._edge.last()
         self._hash = self._edge.genesis() if last is None else last.hash
         self._check_view(view, last)
+        self._mend_directory(view, last)
         self._replay(view, last)
         head = self._head(last)
         self._edge.open_inputs(head.positions.usage.offset, head.positions.command.offset)
@@ -147,6 +149,25 @@ class Owner:
                 f"ledger partition {self.partition} ends at event {ledger_seq}, but the view has seen {view_seq}: "
                 f"events {ledger_seq + 1} to {view_seq} are gone from the ledger"
             )
+
+    def _mend_directory(self, view: Mapping[str, str], last: StoredEvent | None) -> None:
+        """Write the directory rows of the tail again: a late end of a transaction tears the next, rows from events.
+
+        Before the replay, and only for what the view has not seen: a batch reaches the view when all of it, rows
+        included, was committed, or here. What was torn is one batch at most.
+        """
+        ledger_seq = 0 if last is None else last.event.seq
+        seen = max(int(view.get("seq", "0")), ledger_seq - APPLY_EVENTS_MAX)
+        if seen == ledger_seq:
+            return
+        unseen = [stored.event for stored in self._edge.events_after(seen)]
+        rows: dict[str, bytes] = {}
+        for seq in [event.seq for event in unseen if "identities" in event.effects.account]:
+            whole = self._edge.event(seq)  # with its command, which no replay needs
+            assert whole is not None, "it was just read"
+            rows.update(_rows_of(whole.event))
+        if rows:
+            self._edge.commit([], list(rows.items()))
 
     def _replay(self, view: Mapping[str, str], last: StoredEvent | None) -> None:
         """Bring the view to the ledger's last event; wipe it first where it is not of this ledger."""
@@ -292,6 +313,19 @@ def binding_row(binding: Binding) -> tuple[str, bytes]:
     spans = [{"from": begin, "to": end} for begin, end in binding.spans]
     value = SUBSCRIBER_BINDING.encode({"identity": binding.identity, "account": binding.account, "spans": spans})
     return f"{binding.identity}|{binding.account}", value
+
+
+def _rows_of(event: Event) -> list[tuple[str, bytes]]:
+    """Return the directory rows that go with an event, made of the event alone."""
+    text, command = event.effects.account.get("identities"), event.command
+    if text is None or command is None:
+        return []
+    spans = parse_identities(text)
+    rows = []
+    for identity in command["identities"] or [command["identity"]]:  # type: ignore[attr-defined] # of a decoded command
+        held = tuple((span.from_ms, span.to_ms) for span in spans if span.identity == identity)
+        rows.append(binding_row(Binding(str(identity), event.account, held)))
+    return rows
 
 
 def _read(record: Raw, *, quarantined: bool) -> Input:

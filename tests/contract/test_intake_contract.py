@@ -26,7 +26,8 @@ from pipeline.adapters.kafka.client import (
 from pipeline.adapters.kafka.intake import GROUP, KafkaDirectory, KafkaIntake
 from pipeline.adapters.kafka.reader import FollowingReader
 from pipeline.adapters.kafka.topics import create_topics, describe_topics
-from pipeline.adapters.memory_intake import MemoryDirectory, MemoryIntake, MemoryTopics
+from pipeline.adapters.memory_broker import EndNotReachedError
+from pipeline.adapters.memory_intake import MemoryDirectory, MemoryIntake, MemoryTopics, NotMemberError
 from pipeline.domain.mediation import RawRecord
 from pipeline.settings import MediateSettings, Settings
 from pipeline.topics import SUBSCRIBER, USAGE_ACCEPTED, USAGE_DEAD_LETTER, USAGE_RECEIVED
@@ -46,7 +47,6 @@ class MemoryEdges:
 
     def __init__(self) -> None:
         self.topics = MemoryTopics(PARTITIONS, PARTITIONS)
-        self.rows: list[tuple[bytes, bytes | None]] = []
 
     def first(self, partition):
         return 0
@@ -55,13 +55,13 @@ class MemoryEdges:
         return MemoryIntake(self.topics)
 
     def directory(self) -> DirectoryFeed:
-        return MemoryDirectory(self.rows)
+        return MemoryDirectory(self.topics.broker)
 
     def receive(self, partition, value, key=None, headers=()):
         self.topics.receive(partition, 1_790_000_000_000, value, key, headers)
 
     def put(self, key, value):
-        self.rows.append((key, value))
+        self.topics.broker.append(SUBSCRIBER.name, 0, key, value)
 
     def accepted(self):
         return {p: [Written(*sent) for sent in log] for p, log in enumerate(self.topics.accepted) if log}
@@ -340,6 +340,35 @@ def test_a_directory_whose_end_is_not_reached_says_so(kafka, identity):
     with pytest.raises(BrokerError, match="no progress"):
         directory.read_to_end()
     charge.abort_transaction(WAIT_S)
+
+
+def test_the_directory_in_memory_waits_for_no_open_transaction_and_says_so():
+    """The twin has nobody to wait for: an end hidden by an open transaction is an error, never a short directory."""
+    edges = MemoryEdges()
+    directory, broker = edges.directory(), edges.topics.broker
+    epoch = broker.init_producer("charge-0")
+    broker.begin("charge-0", epoch, [(SUBSCRIBER.name, 0)])
+    key, value = row("imsi-460010000000001", "alice")
+    broker.send("charge-0", epoch, (SUBSCRIBER.name, 0), key, value)
+    with pytest.raises(EndNotReachedError):
+        directory.read_to_end()
+    broker.end("charge-0", epoch, commit=False)
+    directory.read_to_end()
+    assert directory.accounts_at("imsi-460010000000001", 1) == ()
+
+
+def test_a_member_that_lost_its_partition_commits_nothing_in_memory():
+    """The group gave it to another: what this one settled is settled again there."""
+    edges = MemoryEdges()
+    edges.receive(0, b"0")
+    edges.receive(1, b"1")
+    old = edges.open()
+    records = polled(old, 2)
+    new = MemoryIntake(edges.topics, (1,))
+    with pytest.raises(NotMemberError):
+        old.commit(positions(records))
+    assert edges.topics.committed == {}
+    assert polled(new, 1) == [record for record in records if record.partition == 1]
 
 
 def test_a_probes_own_clock_is_refused(stack):

@@ -16,7 +16,12 @@ from pipeline.adapters.kafka.partition import KafkaPartition
 from pipeline.adapters.kafka.reader import FollowingReader
 from pipeline.adapters.kafka.topics import describe_topics
 from pipeline.adapters.ledger_codec import decode_event, encode_event
-from pipeline.adapters.memory_broker import MemoryBroker, MemoryPartition
+from pipeline.adapters.memory_broker import (
+    EndNotReachedError,
+    InvalidTransactionError,
+    MemoryBroker,
+    MemoryPartition,
+)
 from pipeline.adapters.partition import FencedError, LedgerHaltedError, PartitionEdge
 from pipeline.domain.catalogue import canonical_bytes, compile_catalogue
 from pipeline.domain.ledger import NO_EFFECTS, Event, Position, Positions
@@ -64,6 +69,10 @@ class Ledger:
     def publish_commands(self, *values: bytes) -> None: ...
     def publish_catalogue(self, document: dict[str, Any]) -> None: ...
     def directory_rows(self) -> list[tuple[str, bytes]]: ...
+    def open_batch(self, edge: Any, first: int, last: int, rows: tuple[tuple[str, bytes], ...] = ()) -> None: ...
+    def end_batch(self, edge: Any) -> None: ...
+    def rogue(self, name: str) -> Any: ...
+    def expire_usage(self, first: int) -> None: ...
 
 
 class MemoryLedger(Ledger):
@@ -75,17 +84,56 @@ class MemoryLedger(Ledger):
         return MemoryPartition(self.broker, self.p)
 
     def publish_usage(self, *values: bytes) -> None:
-        self.broker.usage.setdefault(self.p, []).extend(values)
+        for value in values:
+            self.broker.append(USAGE_ACCEPTED.name, self.p, b"key", value)
 
     def publish_commands(self, *values: bytes) -> None:
         now = int(time.time() * 1000)
-        self.broker.commands.setdefault(self.p, []).extend((now, value) for value in values)
+        for value in values:
+            self.broker.append(ACCOUNT_COMMAND.name, self.p, b"key", value, time_ms=now)
 
     def publish_catalogue(self, document: dict[str, Any]) -> None:
         self.broker.versions.append(compile_catalogue(document))
 
     def directory_rows(self) -> list[tuple[str, bytes]]:
-        return self.broker.directory
+        rows, _ = self.broker.read(SUBSCRIBER.name, 0, 0, 10_000)
+        return [((row.key or b"").decode(), row.value or b"") for _, row in rows]
+
+    def open_batch(self, edge: Any, first: int, last: int, rows: tuple[tuple[str, bytes], ...] = ()) -> None:
+        """Send events and rows, and do not commit them: as an owner that is killed there."""
+        places = (AUDIT.name, self.p), (SUBSCRIBER.name, 0)
+        self.broker.begin(edge._name, edge._epoch, places)
+        for account, value in self.events(edge, first, last):
+            self.broker.send(edge._name, edge._epoch, places[0], account.encode(), value)
+        for key, value in rows:
+            self.broker.send(edge._name, edge._epoch, places[1], key.encode(), value)
+
+    def end_batch(self, edge: Any) -> None:
+        self.broker.end(edge._name, edge._epoch, commit=True)
+
+    def rogue(self, name: str) -> "MemoryRogue":
+        return MemoryRogue(self.broker, f"rogue-{name}")
+
+    def expire_usage(self, first: int) -> None:
+        self.broker.logs[USAGE_ACCEPTED.name, self.p].first = first
+
+
+class MemoryRogue:
+    """A producer of transactions that is no owner, with the calls of Kafka's own."""
+
+    def __init__(self, broker: MemoryBroker, name: str) -> None:
+        self._broker, self._name = broker, name
+        self._epoch = broker.init_producer(name)
+
+    def produce(self, topic: str, value: bytes, key: str, partition: int) -> None:
+        self._broker.begin(self._name, self._epoch, [(topic, partition)])
+        self._broker.send(self._name, self._epoch, (topic, partition), key.encode(), value)
+
+    def flush(self, _timeout_s: float) -> int:
+        return 0
+
+    def abort_transaction(self, _timeout_s: float) -> None:
+        self._broker.end(self._name, self._epoch, commit=False)
 
 
 class KafkaLedger(Ledger):
@@ -118,6 +166,23 @@ class KafkaLedger(Ledger):
         for value in values:
             out.produce(topic, value, b"key", self.p)
         assert out.flush(10) == 0
+
+    def open_batch(self, edge: Any, first: int, last: int, rows: tuple[tuple[str, bytes], ...] = ()) -> None:
+        out = edge._producer
+        out.begin_transaction()
+        for account, value in self.events(edge, first, last):
+            out.produce(AUDIT.name, value, account, self.p)
+        for key, value in rows:
+            out.produce(SUBSCRIBER.name, value, key)
+        assert out.flush(10) == 0
+
+    def end_batch(self, edge: Any) -> None:
+        edge._producer.commit_transaction(10)
+
+    def expire_usage(self, first: int) -> None:
+        where = TopicPartition(USAGE_ACCEPTED.name, self.p, first)
+        for future in self.admin.delete_records([where]).values():
+            future.result(10)
 
     def rogue(self, name: str) -> Any:
         """A producer of transactions that is no owner."""
@@ -374,47 +439,112 @@ def test_the_catalogue_is_read_to_its_end(ledger):
     assert edge.catalogues() == (catalogues, after)
 
 
-# --- what only a broker can do ---
+# --- transactions ---
 
 
-def test_an_open_transaction_is_aborted_by_the_fence(kafka):
+def test_an_open_transaction_is_aborted_by_the_fence(ledger):
     """What an owner had sent and not committed never happened, once the next has fenced."""
-    old = kafka.fenced()
-    old.commit(kafka.events(old, 1, 2), [])
-    out = old._producer  # type: ignore[attr-defined]
-    out.begin_transaction()
-    for account, value in kafka.events(old, 3, 90):
-        out.produce(AUDIT.name, value, account, kafka.p)
-    out.produce(SUBSCRIBER.name, b"row", "row|x")
-    assert out.flush(10) == 0
-    new = kafka.fenced()
+    old = ledger.fenced()
+    old.commit(ledger.events(old, 1, 2), [])
+    ledger.open_batch(old, 3, 90, (("row|x", b"row"),))
+    new = ledger.fenced()
     last = new.last()
     assert last is not None
     assert last.event.seq == 2
-    new.commit(kafka.events(new, 3, 3), [])
+    new.commit(ledger.events(new, 3, 3), [])
     assert seqs(new) == [1, 2, 3]
-    assert kafka.directory_rows() == []
-    with pytest.raises(KafkaException):
-        out.commit_transaction(10)
+    assert ledger.directory_rows() == []
+    with pytest.raises((KafkaException, FencedError)):
+        ledger.end_batch(old)
 
 
-def test_a_tail_of_aborted_records_hides_no_event(kafka):
-    """The last event is found behind any number of aborted records."""
-    edge = kafka.fenced()
-    edge.commit(kafka.events(edge, 1, 3), [])
+def test_a_tail_of_aborted_records_hides_no_event(ledger):
+    """The last event is found behind any number of aborted records, which use up offsets and are no events."""
+    edge = ledger.fenced()
+    edge.commit(ledger.events(edge, 1, 3), [])
     for _ in range(3):
-        owner = kafka.fenced()
-        out = owner._producer  # type: ignore[attr-defined]
-        out.begin_transaction()
-        for account, value in kafka.events(owner, 4, 700):
-            out.produce(AUDIT.name, value, account, kafka.p)
-        assert out.flush(10) == 0
-    edge = kafka.fenced()
+        ledger.open_batch(ledger.fenced(), 4, 700)
+    edge = ledger.fenced()
     last = edge.last()
     assert last is not None
     assert last.event.seq == 3
     assert edge.event(3) == last
     assert edge.event(4) is None
+
+
+def test_uncommitted_input_is_not_charged(ledger):
+    """Records of a transaction that was aborted are no use, though they use up offsets."""
+    rogue = ledger.rogue("usage")
+    rogue.produce(USAGE_ACCEPTED.name, b"aborted", "x", ledger.p)
+    assert rogue.flush(10) == 0
+    rogue.abort_transaction(10)
+    ledger.publish_usage(b"real")
+    edge = ledger.fenced()
+    edge.open_inputs(0, 0)
+    (found,) = fetch_all(edge, 1)
+    assert (found.value, found.offset) == (b"real", 2)
+    assert edge.inputs().usage_end == 3
+
+
+def test_an_open_transaction_ends_what_is_read_and_not_what_there_is(ledger):
+    """Behind a transaction that is still open nothing is read, and the latest offset counts it all the same."""
+    rogue = ledger.rogue("open")
+    ledger.publish_usage(b"before")
+    rogue.produce(USAGE_ACCEPTED.name, b"never committed", "x", ledger.p)
+    assert rogue.flush(10) == 0
+    ledger.publish_usage(b"behind")
+    edge = ledger.fenced()
+    edge.open_inputs(0, 0)
+    assert [raw.value for raw in fetch_all(edge, 1)] == [b"before"]
+    assert edge.inputs().usage_end == 3
+    rogue.abort_transaction(10)
+    assert [raw.value for raw in fetch_all(edge, 1)] == [b"behind"]
+
+
+def test_an_offset_that_is_gone_is_an_error(ledger):
+    """Reading never skips to what is left: the loss is seen, and named by the take-over."""
+    ledger.publish_usage(b"0", b"1", b"2")
+    ledger.expire_usage(2)
+    edge = ledger.fenced()
+    assert (edge.inputs().usage_first, edge.inputs().usage_end) == (2, 3)
+    edge.open_inputs(0, 0)
+    with pytest.raises((KafkaException, IndexError)):
+        fetch_all(edge, 1)
+
+
+def test_an_end_that_is_not_reached_is_no_empty_ledger_in_memory():
+    """The twin cannot wait, so it says at once that another's transaction hides the end."""
+    ledger = MemoryLedger()
+    ledger.rogue("stuck").produce(AUDIT.name, b"never committed", "x", ledger.p)
+    with pytest.raises(EndNotReachedError, match="before the end"):
+        ledger.fenced().last()
+
+
+def test_a_decided_transaction_is_finished_by_the_fence_in_memory():
+    """Its markers are still to be written when the next owner fences: it is committed, and read by that owner."""
+    ledger = MemoryLedger()
+    ledger.broker.markers_wait = True
+    old = ledger.fenced()
+    old.commit(ledger.events(old, 1, 2), [])
+    assert ledger.broker.last(AUDIT.name, ledger.p) is None
+    last = ledger.fenced().last()
+    assert last is not None
+    assert last.event.seq == 2
+
+
+def test_a_late_end_tears_the_next_transaction_in_memory():
+    """As a real broker does with a client of today (KIP-890): the half that was sent is committed, the rest refused."""
+    ledger = MemoryLedger()
+    edge = ledger.fenced()
+    edge.commit(ledger.events(edge, 1, 1), [])
+    ledger.open_batch(edge, 2, 3)
+    ledger.end_batch(edge)  # the late one, of the transaction before
+    with pytest.raises(InvalidTransactionError):
+        ledger.broker.send(edge._name, edge._epoch, (AUDIT.name, ledger.p), b"account", b"rest")
+    assert seqs(ledger.fenced()) == [1, 2, 3]
+
+
+# --- what only a broker can do ---
 
 
 def test_an_open_transaction_of_another_is_waited_for(kafka):
@@ -447,31 +577,6 @@ def test_an_end_that_is_not_reached_is_an_error(kafka):
         with pytest.raises(RuntimeError, match="before the end"):
             edge.last()
     rogue.abort_transaction(10)
-
-
-def test_uncommitted_input_is_not_charged(kafka):
-    """Records of a transaction that is open or aborted are no use."""
-    rogue = kafka.rogue("usage")
-    rogue.produce(USAGE_ACCEPTED.name, b"aborted", "x", kafka.p)
-    assert rogue.flush(10) == 0
-    rogue.abort_transaction(10)
-    kafka.publish_usage(b"real")
-    edge = kafka.fenced()
-    edge.open_inputs(0, 0)
-    assert [raw.value for raw in fetch_all(edge, 1)] == [b"real"]
-
-
-def test_an_offset_that_is_gone_is_an_error(kafka):
-    """Reading never skips to what is left: the loss is seen, and named by the take-over."""
-    kafka.publish_usage(b"0", b"1", b"2")
-    where = TopicPartition(USAGE_ACCEPTED.name, kafka.p, 2)
-    for future in kafka.admin.delete_records([where]).values():
-        future.result(10)
-    edge = kafka.fenced()
-    assert (edge.inputs().usage_first, edge.inputs().usage_end) == (2, 3)
-    edge.open_inputs(0, 0)
-    with pytest.raises(KafkaException):
-        fetch_all(edge, 1)
 
 
 def test_a_slow_reader_of_a_long_ledger_is_no_error(kafka):

@@ -6,13 +6,15 @@ from typing import Any
 
 from charging_world import CATALOGUE, NOW, opening, usage
 
-from pipeline.adapters.avro import ACCEPTED_USAGE, ACCOUNT_COMMAND
+from pipeline.adapters.avro import ACCEPTED_USAGE
+from pipeline.adapters.avro import ACCOUNT_COMMAND as COMMANDS
 from pipeline.adapters.ledger_codec import StoredEvent, decode_event, expected_hash
-from pipeline.adapters.memory_broker import AUDIT_ID, MemoryBroker, MemoryPartition
+from pipeline.adapters.memory_broker import AUDIT_ID, Log, MemoryBroker, MemoryPartition
 from pipeline.adapters.store.memory import MemoryStore
 from pipeline.charge.owner import Owner
 from pipeline.domain.usage import AcceptedUsage
 from pipeline.settings import ChargeSettings
+from pipeline.topics import ACCOUNT_COMMAND, AUDIT, USAGE_ACCEPTED
 
 SETTINGS = ChargeSettings(batch_records=5)
 EDGE_CALLS = ("fence", "last", "inputs", "open_inputs", "fetch", "catalogues", "commit", "event", "events_after")
@@ -70,14 +72,14 @@ class Partition:
         for thing in things:
             if isinstance(thing, AcceptedUsage):
                 value = ACCEPTED_USAGE.encode(thing._asdict())
-                self.broker.usage.setdefault(self.partition, []).append(value)
+                self.broker.append(USAGE_ACCEPTED.name, self.partition, None, value)
             elif isinstance(thing, dict):
-                value = ACCOUNT_COMMAND.encode(thing)
-                self.broker.commands.setdefault(self.partition, []).append((NOW, value))
+                value = COMMANDS.encode(thing)
+                self.broker.append(ACCOUNT_COMMAND.name, self.partition, None, value, time_ms=NOW)
             elif as_command:
-                self.broker.commands.setdefault(self.partition, []).append((NOW, thing))
+                self.broker.append(ACCOUNT_COMMAND.name, self.partition, None, thing, time_ms=NOW)
             else:
-                self.broker.usage.setdefault(self.partition, []).append(thing)
+                self.broker.append(USAGE_ACCEPTED.name, self.partition, None, thing)
 
     def edge(self) -> MemoryPartition:
         return MemoryPartition(self.broker, self.partition)
@@ -109,8 +111,13 @@ class Partition:
             return True
         return False
 
+    @property
+    def ledger(self) -> Log:
+        return self.broker.logs[AUDIT.name, self.partition]
+
     def values(self) -> list[bytes]:
-        return [value for value in self.broker.audit.get(self.partition, []) if value is not None]
+        records, _ = self.ledger.read(0, len(self.ledger.entries))
+        return [entry.value or b"" for _, entry in records]
 
     def stored(self) -> list[StoredEvent]:
         return [decode_event(value) for value in self.values()]
@@ -141,8 +148,8 @@ class Partition:
                 assert (event.account, event.event_id) not in charged, f"{event.event_id} is charged twice"
                 charged.add((event.account, event.event_id))
             self._follow(event, hashes, numbers, tag)
-        assert usage_at == len(self.broker.usage.get(self.partition, [])), "records without an event"
-        assert command_at == len(self.broker.commands.get(self.partition, [])), "commands without an event"
+        assert usage_at == self.broker.ends(USAGE_ACCEPTED.name, self.partition)[2], "records without an event"
+        assert command_at == self.broker.ends(ACCOUNT_COMMAND.name, self.partition)[2], "commands without an event"
         head = self.store.head(self.partition)
         assert (head.get("seq", "0"), head.get("hash")) == (str(len(values)), previous.hex() if values else None)
         view = {name: fields for name, fields in self.store.hashes.items() if not name.startswith("ledger:")}

@@ -6,7 +6,9 @@ from hypothesis import strategies as st
 
 from pipeline.adapters.avro import SUBSCRIBER_BINDING
 from pipeline.adapters.directory import Directory
+from pipeline.adapters.memory_broker import MemoryBroker
 from pipeline.adapters.memory_intake import MemoryDirectory
+from pipeline.topics import SUBSCRIBER
 
 MSISDN = "msisdn-+8613800000001"
 
@@ -95,11 +97,12 @@ def test_what_compaction_leaves_says_the_same(rows, moment):
 
 def test_the_feed_knows_what_was_read_and_no_more():
     """Rows written after the last reading are not there until the next."""
-    rows = [row(MSISDN, "a", (0, None))]
-    feed = MemoryDirectory(rows)
+    broker = MemoryBroker()
+    broker.append(SUBSCRIBER.name, 0, *row(MSISDN, "a", (0, None)))
+    feed = MemoryDirectory(broker)
     assert feed.accounts_at(MSISDN, 1) == ()
     feed.read_to_end()
-    rows.append(row("imsi-460011234567890", "a", (0, None)))
+    broker.append(SUBSCRIBER.name, 0, *row("imsi-460011234567890", "a", (0, None)))
     assert (feed.accounts_at(MSISDN, 1), len(feed)) == (("a",), 1)
     feed.read_to_end()
     assert len(feed) == 2

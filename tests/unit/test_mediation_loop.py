@@ -13,7 +13,7 @@ from pipeline.adapters.registry import RegistryUnreachableError
 from pipeline.adapters.usage_codec import UsageDecoder
 from pipeline.mediate import Mediator, Settled
 from pipeline.settings import MediateSettings
-from pipeline.topics import partition_of
+from pipeline.topics import SUBSCRIBER, partition_of
 
 NOW = 1_790_000_000_000
 LEDGER_PARTITIONS = 8
@@ -39,14 +39,18 @@ class World:
 
     def __init__(self, *rows, decoder=None):
         self.topics = MemoryTopics(2, LEDGER_PARTITIONS)
-        self.rows = list(rows)
+        for row in rows:
+            self.put(*row)
         self.decoder = decoder or UsageDecoder()
         self.start()
 
     def start(self, directory=None):
         self.intake = MemoryIntake(self.topics)
-        self.directory = MemoryDirectory(self.rows) if directory is None else directory
+        self.directory = MemoryDirectory(self.topics.broker) if directory is None else directory
         self.mediator = Mediator(self.intake, self.directory, self.decoder, SETTINGS, LEDGER_PARTITIONS)
+
+    def put(self, key, value):
+        self.topics.broker.append(SUBSCRIBER.name, 0, key, value)
 
     def drain(self):
         while self.mediator.step().records:
@@ -83,9 +87,9 @@ def test_a_batch_is_settled_whole(world):
 class Growing(MemoryDirectory):
     """A directory to which rows are added each time it has been read."""
 
-    def __init__(self, rows, *later):
-        super().__init__(rows)
-        self.rows = rows
+    def __init__(self, world, *later):
+        super().__init__(world.topics.broker)
+        self.put = world.put
         self.later = list(later)
         self.readings = 0
 
@@ -93,12 +97,12 @@ class Growing(MemoryDirectory):
         super().read_to_end()
         self.readings += 1
         if self.later:
-            self.rows.append(self.later.pop(0))
+            self.put(*self.later.pop(0))
 
 
 def test_an_unknown_subscriber_is_looked_up_again_before_he_is_a_dead_letter(world):
     """A row written while the batch was being decided is still found."""
-    world.start(Growing(world.rows, binding("msisdn-+8613800000003", "carol")))
+    world.start(Growing(world, binding("msisdn-+8613800000003", "carol")))
     world.topics.receive(0, NOW, call("r-0", "+8613800000009"))
     world.topics.receive(0, NOW, call("r-1", "+8613800000003"))
     world.topics.receive(0, NOW, call("r-2"))
@@ -109,7 +113,7 @@ def test_an_unknown_subscriber_is_looked_up_again_before_he_is_a_dead_letter(wor
 
 def test_a_batch_without_strangers_reads_the_directory_once(world):
     """The second reading is for those who need it; a batch of nothing reads nothing."""
-    world.start(Growing(world.rows))
+    world.start(Growing(world))
     world.mediator.step()
     assert world.directory.readings == 0
     world.topics.receive(0, NOW, call("r-1"))
@@ -187,7 +191,7 @@ class Unreachable(MemoryDirectory):
 
 def test_an_unread_directory_stops_everything(world):
     """Without the directory's end nobody can be called a stranger: the process ends, nothing is sent."""
-    world.start(Unreachable(world.rows))
+    world.start(Unreachable(world.topics.broker))
     world.topics.receive(0, NOW, call("r-1"))
     with pytest.raises(TimeoutError):
         world.mediator.step()

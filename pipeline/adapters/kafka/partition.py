@@ -167,6 +167,8 @@ class KafkaPartition:
             producer.begin_transaction()
             for account, value in events:
                 producer.produce(AUDIT.name, value, account, self._partition)
+            if bindings:  # events first: a take-over mends rows that were torn off, but not rows ahead of their event
+                producer.flush(self._timeout_s)
             for key, value in bindings:
                 producer.produce(SUBSCRIBER.name, value, key)
             producer.commit_transaction(self._settings.charge.transaction_timeout_ms / 1000)

@@ -52,6 +52,11 @@ class MemoryStore:
             return
         if at != writes.first_seq - 1 or (at > 0 and head["hash"] != previous_hash):
             raise OutOfStepError(f"the view stands at seq {at}")
+        self.write(partition, writes)
+        self.hashes.setdefault(keys.ledger(partition), {}).update(writes.head)
+
+    def write(self, partition: int, writes: Writes) -> None:
+        """Write the values behind the gate, but not what opens it: as far as a script came that ended half way."""
         for name, changes in writes.accounts.items():
             self._put(keys.account(partition, name), changes)
         for name, added in writes.kept.items():
@@ -62,12 +67,21 @@ class MemoryStore:
             self._put(keys.session(partition, key), changes)
         for (day, bucket), (_, numbers) in writes.seen.items():
             self.sets.setdefault(keys.seen(partition, day, bucket), set()).update(numbers)
-        self.hashes.setdefault(keys.ledger(partition), {}).update(writes.head)
 
     def wipe(self, partition: int) -> None:
         """See Store."""
-        tag = f":{{{partition}}}"
+        self.close_gate(partition)
+        self.remove(partition)
+
+    def close_gate(self, partition: int) -> None:
+        """Begin a wipe: from here on every other writer is out of step."""
         self.hashes.pop(keys.ledger(partition), None)
+
+    def remove(self, partition: int) -> None:
+        """End a wipe, unless another writer has begun to rebuild the view since."""
+        if keys.ledger(partition) in self.hashes:
+            return
+        tag = f":{{{partition}}}"
         self.hashes = {name: value for name, value in self.hashes.items() if tag not in name}
         self.sets = {name: value for name, value in self.sets.items() if tag not in name}
 
