@@ -8,6 +8,7 @@ from deploy.cli import (
     configuration,
     dead_letters,
     demo,
+    doctor,
     ledger,
     operate,
     publishing,
@@ -30,6 +31,7 @@ app.command("demo")(demo.demo)
 app.command("up")(operate.up)
 app.command("down")(operate.down)
 app.command("status")(operate.status)
+app.command("doctor")(doctor.doctor)
 app.add_typer(catalogues.app, name="catalogue")
 app.add_typer(accounts.app, name="account")
 app.command("publish")(publishing.publish)
