@@ -15,6 +15,7 @@ from deploy.cli import (
     rating,
     rerate,
     statements,
+    top,
 )
 
 app = typer.Typer(
@@ -31,6 +32,7 @@ app.command("demo")(demo.demo)
 app.command("up")(operate.up)
 app.command("down")(operate.down)
 app.command("status")(operate.status)
+app.command("top")(top.top)
 app.command("doctor")(doctor.doctor)
 app.add_typer(catalogues.app, name="catalogue")
 app.add_typer(accounts.app, name="account")
