@@ -8,12 +8,14 @@ from deploy.cli import (
     configuration,
     dead_letters,
     demo,
+    doctor,
     ledger,
     operate,
     publishing,
     rating,
     rerate,
     statements,
+    top,
 )
 
 app = typer.Typer(
@@ -30,6 +32,8 @@ app.command("demo")(demo.demo)
 app.command("up")(operate.up)
 app.command("down")(operate.down)
 app.command("status")(operate.status)
+app.command("top")(top.top)
+app.command("doctor")(doctor.doctor)
 app.add_typer(catalogues.app, name="catalogue")
 app.add_typer(accounts.app, name="account")
 app.command("publish")(publishing.publish)

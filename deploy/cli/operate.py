@@ -167,6 +167,15 @@ def status_of(settings: "Settings") -> dict[str, Any]:
     }
 
 
+def processes_of(settings: "Settings") -> dict[str, tuple[str, str | None]]:
+    """Return the state and the last error, in brief, of each process that is supervised here."""
+    from deploy.local.supervisor import read_state
+
+    state = read_state(settings.data_dir)
+    processes = () if state is None else state.processes
+    return {process.name: (process.state, _brief(process.last_error) or None) for process in processes}
+
+
 def _lag(progress: "Progress", name: str) -> int | None:
     return {"mediate": progress.mediate_lag, "charge": progress.charge_lag, "detect": progress.detect_lag}.get(name)
 

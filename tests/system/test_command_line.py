@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -74,6 +75,22 @@ def test_status_says_where_everything_is(chargeline):
         assert set(process) == {"name", "pid", "state", "lag", "records_per_s", "last_error"}
         assert (process["state"], process["lag"]) == ("ready", 0)
         os.kill(process["pid"], 0)
+
+
+def test_top_shows_one_screen(chargeline):
+    """`top --once` shows each process with its state, the ledger's length, dead letters by reason and alerts."""
+    text = chargeline("top", "--once", "--interval", "0.2").stdout
+    assert "everything sent is charged" in text
+    for name in ("mediate", "charge", "detect"):
+        assert re.search(rf"^{name} .* ready *$", text, re.MULTILINE), text
+    assert re.search(r"ledger +[0-9,]+ events", text)
+    assert "1 unknown_subscriber" in text
+    assert "account-" in text
+
+
+def test_doctor_finds_nothing_wrong(chargeline):
+    """A deployment that `up` made is in order."""
+    assert {verdict["result"] for verdict in chargeline.json("doctor")} == {"passed"}
 
 
 def test_the_books_balance(chargeline):

@@ -24,7 +24,7 @@ from confluent_kafka import (
     TopicPartition,
     Uuid,
 )
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic
 
 from pipeline.settings import Settings
 
@@ -35,6 +35,7 @@ __all__ = [
     "TIMESTAMP_LOG_APPEND_TIME",
     "AdminClient",
     "BrokerError",
+    "ConfigResource",
     "Consumer",
     "ConsumerGroupTopicPartitions",
     "Fetched",

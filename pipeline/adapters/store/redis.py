@@ -8,7 +8,7 @@ import socket
 from collections.abc import Iterator
 from importlib.resources import files
 from itertools import islice
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import redis
 from redis.backoff import NoBackoff
@@ -58,6 +58,15 @@ def view_answers(url: str) -> bool:
         client.close()
 
 
+class ServerFacts(NamedTuple):
+    """How the server is set up; None where it may not be asked (an ACL without CONFIG)."""
+
+    clock_ms: int
+    eviction: str | None
+    append_only: str | None
+    append_fsync: str | None
+
+
 class RedisStore:
     """Keeps the promises of `Store` in Redis; one instance a thread."""
 
@@ -70,13 +79,25 @@ class RedisStore:
 
     def check(self) -> None:
         """Refuse a server that may evict balances; raises ViewUnavailableError."""
-        policy = self._call("CONFIG", "GET", "maxmemory-policy")
-        if isinstance(policy, dict):
-            policy = [item for pair in policy.items() for item in pair]
-        if policy and policy[-1] != "noeviction":
+        policy = self._config("GET", "maxmemory-policy").get("maxmemory-policy", "noeviction")
+        if policy != "noeviction":
             raise ViewUnavailableError(
-                f"maxmemory-policy is {policy[-1]}: a server that evicts keys loses balances; set noeviction"
+                f"maxmemory-policy is {policy}: a server that evicts keys loses balances; set noeviction"
             )
+
+    def server(self) -> ServerFacts:
+        """Return how the server is set up; raises ViewUnavailableError where it does not answer."""
+        seconds, micros = self._call("TIME")
+        try:
+            config = self._config("GET", "maxmemory-policy", "appendonly", "appendfsync")
+        except ViewUnavailableError:  # it answered just now: it is the question that is refused
+            config = {}
+        return ServerFacts(
+            int(seconds) * 1000 + int(micros) // 1000,
+            config.get("maxmemory-policy"),
+            config.get("appendonly"),
+            config.get("appendfsync"),
+        )
 
     def head(self, partition: int) -> dict[str, str]:
         """See Store."""
@@ -165,6 +186,9 @@ class RedisStore:
     def close(self) -> None:
         """Close the connection."""
         self._redis.close()
+
+    def _config(self, *command: str) -> dict[str, str]:
+        return _fields(self._call("CONFIG", *command))
 
     def _call(self, *command: str | int) -> Any:
         try:
