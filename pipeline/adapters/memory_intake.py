@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from pipeline.adapters.directory import Directory
-from pipeline.adapters.intake import NotDeliveredError, Positions
+from pipeline.adapters.intake import NO_NOTES, NotDeliveredError, Notes, Positions
 from pipeline.domain.mediation import Headers, RawRecord
 from pipeline.topics import USAGE_RECEIVED
 
@@ -31,6 +31,7 @@ class MemoryTopics:
         self.accepted: list[list[Sent]] = [[] for _ in range(ledger_partitions)]
         self.dead_letters: list[Sent] = []
         self.committed: dict[tuple[str, int], int] = {}
+        self.notes: dict[tuple[str, int], str] = {}
 
     def receive(
         self, partition: int, broker_time_ms: int, value: bytes | None, key: bytes | None = None, headers: Headers = ()
@@ -52,6 +53,7 @@ class MemoryIntake:
         self._topics = topics
         self._positions = {key: topics.committed.get(key, 0) for key in topics.received}
         self._unsent: list[tuple[list[Sent], Sent]] = []
+        self._given = True
         self.deliver_at_most: int | None = None
 
     def poll(self, records_max: int, timeout_s: float) -> list[RawRecord]:  # noqa: ARG002 - nothing to wait for
@@ -86,9 +88,15 @@ class MemoryIntake:
         if len(arriving) < len(unsent):
             raise NotDeliveredError(f"{len(unsent) - len(arriving)} records were not acknowledged")
 
-    def commit(self, positions: Positions) -> None:
+    def taken_over(self) -> Notes | None:
+        """Return all notes once, for nobody else takes a partition of this process."""
+        given, self._given = self._given, False
+        return {key: self._topics.notes.get(key, "") for key in self._positions} if given else None
+
+    def commit(self, positions: Positions, notes: Notes = NO_NOTES) -> None:
         """Remember where to read on."""
         self._topics.committed.update(positions)
+        self._topics.notes.update({key: notes.get(key, "") for key in positions})
 
     def lag(self) -> int:
         """Return how many records were not polled yet."""

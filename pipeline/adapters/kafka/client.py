@@ -195,8 +195,19 @@ def fetched(message: Message) -> Fetched:
         message.timestamp()[1],
         message.key(),
         message.value(),
-        tuple(message.headers() or ()),
+        _headers(message),
     )
+
+
+def _headers(message: Message) -> tuple[tuple[str, bytes | None], ...]:
+    """Return the headers; none where a name is not UTF-8, for the library cannot read them then.
+
+    It says so by a SystemError, and only once: what it returns when it is asked again must not be touched.
+    """
+    try:
+        return tuple(message.headers() or ())
+    except SystemError:
+        return ()
 
 
 def end_offsets(
