@@ -36,6 +36,8 @@ GROWTH_BYTES_MAX = 192 * 1024 * 1024
 ADDRESS_BYTES = 1536 * 1024 * 1024
 """beside what the process has mapped before its first input"""
 LOOK_EVERY = 128
+FINDINGS_MAX = 5
+"""of a decoder: then the next one"""
 COVERAGE_SHARE = 0.3
 """of the inputs: guided by coverage, and slower"""
 COVERAGE_BYTES_MAX = 4_096
@@ -160,7 +162,7 @@ def _child(name: str, inputs: int, seed: int, board: mmap.mmap, sending: Any) ->
             accepted += run(data)
         except BaseException as error:  # noqa: BLE001 - whatever it is, it is a finding
             findings.append(f"{name}: {_short(error)}: {replay_line(name, data)}")
-            if len(findings) >= 5:
+            if len(findings) >= FINDINGS_MAX:
                 break
         finally:
             signal.setitimer(signal.ITIMER_VIRTUAL, 0)

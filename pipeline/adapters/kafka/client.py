@@ -8,6 +8,7 @@ default is not the one of Java's client).
 
 import time
 from collections.abc import Sequence
+from operator import methodcaller
 from typing import Any, Final, NamedTuple
 
 from confluent_kafka import (
@@ -199,13 +200,18 @@ def fetched(message: Message) -> Fetched:
     )
 
 
+_ask_headers: Final = methodcaller("headers")
+"""A call that looks at the result: the interpreter's fast path for methods does not, see `_headers`."""
+
+
 def _headers(message: Message) -> tuple[tuple[str, bytes | None], ...]:
     """Return the headers; none where a name is not UTF-8, for the library cannot read them then.
 
-    It says so by a SystemError, and only once: what it returns when it is asked again must not be touched.
+    It sets an error and returns a list with a hole in it, which ends the process when touched. A call that looks at
+    the result raises SystemError instead, the first time only.
     """
     try:
-        return tuple(message.headers() or ())
+        return tuple(_ask_headers(message) or ())
     except SystemError:
         return ()
 
