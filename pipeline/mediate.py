@@ -258,7 +258,15 @@ class _Counts:
 def _run(settings: Settings, stop: threading.Event, stack: ExitStack) -> None:
     metrics, status = Metrics("mediate"), _Status()
     server = stack.enter_context(
-        closing(health.serve(settings.http.host, settings.http.mediate_port, lambda: status.checks, metrics))
+        closing(
+            health.serve(
+                settings.http.host,
+                settings.http.mediate_port,
+                lambda: status.checks,
+                metrics,
+                settings.http.request_timeout_s,
+            )
+        )
     )
     _log.info("mediate_started", http_port=server.port)
     facts = describe_topics(settings)

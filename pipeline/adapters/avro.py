@@ -2,8 +2,8 @@
 
 Decoding is strict, because lenient decoding of money is guessing: the fingerprint must be one ever published for that
 contract, every byte must be used, and encoding the result again must give the same bytes (which refuses over-long
-numbers and negative union indexes that the library lets pass, as it does ints of more than 32 bits). Schemas are not recursive: a recursive one lets a small
-record exhaust the C stack.
+numbers and negative union indexes that the library lets pass); an int of more than 32 bits, which it lets pass both
+ways, is refused too. Schemas are not recursive: a recursive one lets a small record exhaust the C stack.
 
 Sources: Apache Avro 1.12 specification, "Single-object encoding" and "Schema Fingerprints" (CRC-64-AVRO, little
 endian behind the marker C3 01).
@@ -62,11 +62,11 @@ class Contract:
         self._ints: dict[int, list[str]] = {}
         for _, full in versions:
             plain = without_logical_types(schemas.read(full))
-            self.schema = fastavro.parse_schema(plain)
+            self.schema: Any = fastavro.parse_schema(plain)
             self.fingerprint = schema_fingerprint(plain)
             self._by_fingerprint[self.fingerprint] = self.schema
             # in a union the library looks at the size of an int, elsewhere it reads and writes any number
-            self._ints[id(self.schema)] = [f["name"] for f in self.schema["fields"] if f["type"] == "int"]
+            self._ints[id(self.schema)] = [f["name"] for f in plain["fields"] if f["type"] == "int"]
         self.header = MARKER + self.fingerprint
 
     @property
@@ -96,7 +96,7 @@ class Contract:
         stream.seek(at)
         again = io.BytesIO()
         try:
-            record = fastavro.schemaless_reader(stream, writer, None)
+            record: Any = fastavro.schemaless_reader(stream, writer, None)
             rest = len(data) - stream.tell()
             if not rest:
                 fastavro.schemaless_writer(again, writer, record)

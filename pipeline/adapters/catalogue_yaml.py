@@ -7,7 +7,7 @@ fail as an unknown key.
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import yaml
 
@@ -79,7 +79,7 @@ def read_yaml(text: str, file: str) -> Value:
 
 
 class _Tree:
-    def __init__(self, file: str, events: Iterator[yaml.Event]) -> None:
+    def __init__(self, file: str, events: Iterator[Any]) -> None:
         self._file = file
         self._events = events
         self._anchors: dict[str, tuple[Value, int]] = {}
@@ -98,7 +98,7 @@ class _Tree:
                 root = self._value(next(self._events), 0)
         return root
 
-    def _value(self, event: yaml.Event, depth: int) -> Value:
+    def _value(self, event: Any, depth: int) -> Value:
         place = self._place(event)
         if isinstance(event, yaml.AliasEvent):
             return self._alias(event, place)
@@ -118,7 +118,7 @@ class _Tree:
             self._anchors[event.anchor] = value, self._values + self._aliased - before + 1
         return value
 
-    def _alias(self, event: yaml.Event, place: Place) -> Value:
+    def _alias(self, event: yaml.AliasEvent, place: Place) -> Value:
         known = self._anchors.get(event.anchor)
         if known is None:
             raise YamlProblem(place, f"*{event.anchor} stands for nothing that is written above it")
@@ -147,5 +147,5 @@ class _Tree:
             fields[key.value] = self._value(next(self._events), depth + 1)
         return fields
 
-    def _place(self, event: yaml.Event) -> Place:
+    def _place(self, event: Any) -> Place:
         return Place(self._file, event.start_mark.line + 1)

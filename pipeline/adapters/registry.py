@@ -16,7 +16,6 @@ from urllib.request import Request, urlopen
 
 from pipeline.adapters.avro import Contract, schema_fingerprint, without_logical_types
 
-
 ANSWER_BYTES_MAX: Final = 4 * 1024 * 1024
 """An answer beyond it is none: no schema is so long."""
 

@@ -9,7 +9,6 @@ import json
 import os
 import tempfile
 from collections.abc import Callable
-from datetime import UTC
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -21,7 +20,6 @@ from pipeline.adapters.avro import (
     ACCEPTED_USAGE,
     ACCOUNT_COMMAND,
     CONTRACTS,
-    SUBSCRIBER_BINDING,
     USAGE_RECORD,
     Contract,
     UndecodableError,

@@ -92,6 +92,7 @@ def connection(settings: Settings) -> dict[str, Any]:
         "bootstrap.servers": kafka.bootstrap_servers,
         "security.protocol": kafka.security_protocol,
         "socket.keepalive.enable": True,
+        "socket.timeout.ms": kafka.socket_timeout_ms,
         "reconnect.backoff.max.ms": 1_000,
         "log_level": 3,
     }
@@ -120,10 +121,18 @@ def producer(settings: Settings, **extra: Any) -> Producer:
             "compression.type": "lz4",
             "linger.ms": 5,
             "batch.size": 1_000_000,
-            "queue.buffering.max.messages": 500_000,
+            **_producer_queue(settings),
             **extra,
         }
     )
+
+
+def _producer_queue(settings: Settings) -> dict[str, Any]:
+    """Return how much a producer holds: beyond it `produce` raises BufferError, and the caller waits."""
+    return {
+        "queue.buffering.max.messages": settings.kafka.producer_queue_records,
+        "queue.buffering.max.kbytes": settings.kafka.producer_queue_kbytes,
+    }
 
 
 def transactional_producer(settings: Settings, transactional_id: str) -> Producer:
@@ -136,6 +145,7 @@ def transactional_producer(settings: Settings, transactional_id: str) -> Produce
             "compression.type": "lz4",
             "linger.ms": 2,
             "batch.size": 1_000_000,
+            **_producer_queue(settings),
             "message.max.bytes": 4 * 1024 * 1024,
             "retry.backoff.ms": 5,
         }

@@ -54,7 +54,11 @@ class KafkaIntake:
             },
         )
         # a partition that is given to us waits for the fetch under way: keep that short
-        self._consumer = group_consumer(settings, GROUP, **{"fetch.wait.max.ms": 50})
+        limits = {
+            "fetch.wait.max.ms": settings.mediate.fetch_wait_ms,
+            "queued.max.messages.kbytes": settings.mediate.queued_kbytes,
+        }
+        self._consumer = group_consumer(settings, GROUP, **limits)
         self._given: list[TopicPartition] | None = []
         """partitions as the group gave them last, until somebody asks"""
         self._consumer.subscribe(
@@ -155,7 +159,8 @@ class KafkaIntake:
     def lag(self) -> int:
         """Ask the broker for each partition's end; raises KafkaException where it does not answer in time."""
         assigned = self._consumer.assignment()
-        if not assigned:
+        if not assigned:  # its session may have ended because the broker is away: that is no empty topic
+            self._consumer.list_topics(USAGE_RECEIVED.name, self._request_timeout_s)
             return 0
         total = 0
         committed = self._consumer.committed(assigned, self._request_timeout_s)
