@@ -118,7 +118,7 @@ class _Tree:
             self._anchors[event.anchor] = value, self._values + self._aliased - before + 1
         return value
 
-    def _alias(self, event: yaml.AliasEvent, place: Place) -> Value:
+    def _alias(self, event: Any, place: Place) -> Value:
         known = self._anchors.get(event.anchor)
         if known is None:
             raise YamlProblem(place, f"*{event.anchor} stands for nothing that is written above it")

@@ -36,6 +36,8 @@ GROWTH_BYTES_MAX = 192 * 1024 * 1024
 ADDRESS_BYTES = 1536 * 1024 * 1024
 """beside what the process has mapped before its first input"""
 LOOK_EVERY = 128
+BROKEN = "broken"
+"""Not among the decoders: what the engine guided by coverage is tried on."""
 FINDINGS_MAX = 5
 """of a decoder: then the next one"""
 COVERAGE_SHARE = 0.3
@@ -208,7 +210,7 @@ def by_guide(name: str, inputs: int, seed: int) -> list[str]:
     with tempfile.TemporaryDirectory(prefix="chargeline-fuzz-") as folder:
         corpus = Path(folder) / "corpus"
         corpus.mkdir()
-        for n, data in enumerate(TARGETS[name].seeds):
+        for n, data in enumerate((b"seed",) if name == BROKEN else TARGETS[name].seeds):
             (corpus / f"seed-{n}").write_bytes(data)
         command = [sys.executable, str(Path(__file__)), "--decoder", name, "--guided", str(inputs), "--seed", str(seed)]
         done = subprocess.run([*command, "--corpus", str(corpus)], capture_output=True, check=False)
@@ -227,9 +229,9 @@ def guide(name: str, inputs: int, seed: int, corpus: Path) -> None:
     """Run as atheris's process; it ends it."""
     import atheris
 
-    with atheris.instrument_imports(include=["pipeline", "yaml"]):
-        from fuzz_targets import TARGETS
-    run = TARGETS[name].run
+    with atheris.instrument_imports(include=["pipeline", "yaml", "fuzz_targets"]):
+        import fuzz_targets
+    run = fuzz_targets.broken if name == BROKEN else fuzz_targets.TARGETS[name].run
     options = {
         "runs": inputs, "seed": seed, "max_len": COVERAGE_BYTES_MAX, "timeout": 20, "rss_limit_mb": 1_500,
         "detect_leaks": 0, "artifact_prefix": f"{corpus.parent}/finding-",

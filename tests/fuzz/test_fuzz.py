@@ -151,6 +151,16 @@ def test_the_runner_finds_a_broken_decoder(decoder, told, monkeypatch):
     assert "python tests/fuzz/run.py --decoder broken --" in findings[0]
 
 
+@pytest.mark.skipif(not runner.has_atheris(), reason="atheris is not installed")
+def test_coverage_guides_to_a_broken_decoder(tmp_path):
+    """The other engine runs a decoder, and what it finds is told with a line that replays it."""
+    assert runner.by_guide("detect-format", 2_000, 1) == []
+    (found,) = runner.by_guide("broken", 200_000, 1)
+    assert "ZeroDivisionError" in found
+    data = bytes.fromhex(found.rpartition(" ")[2])
+    assert data.startswith(b"ab")
+
+
 def test_a_number_is_one_input():
     """The line that replays a finding brings about the same bytes in any process."""
     assert runner.nth("usage", 3, 11) == runner.nth("usage", 3, 11)
