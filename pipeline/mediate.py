@@ -40,6 +40,8 @@ ACCOUNTS_REMEMBERED: Final = 262_144
 SIZES_EVERY_S: Final = 5.0
 """How often lag and directory are measured, which also asks whether the broker is there."""
 
+_UNREAD: Final = Refusal("quarantined", {"problem": "it ended the process three times"})
+
 _log = logger("mediate")
 
 
@@ -141,7 +143,12 @@ class Mediator:
 
     def _settle(self, raws: Sequence[RawRecord]) -> Settled:
         self._directory.read_to_end()
-        outcomes = self._decide(raws, [self._decode(raw) for raw in raws])
+        if self._guard.is_deadly(raws[0]):
+            assert len(raws) == 1, "a deadly record is polled alone"
+            decoded: list[UsageRecord | Refusal] = [_UNREAD]
+        else:
+            decoded = [self._decode(raw.value) for raw in raws]
+        outcomes = self._decide(raws, decoded)
         reasons = self._send(outcomes)
         self._intake.flush()
         positions = {(raw.topic, raw.partition): raw.offset + 1 for raw in raws}
@@ -158,12 +165,10 @@ class Mediator:
         except Exception as silent:  # noqa: BLE001 - the error under way is the one to be told
             error.add_note(f"the attempt stays counted as a death: {type(silent).__name__}")
 
-    def _decode(self, raw: RawRecord) -> UsageRecord | Refusal:
-        """Decode one record; whatever goes wrong with it is its own dead letter, for it would come again for ever."""
-        if self._guard.singly and self._guard.is_deadly(raw):
-            return Refusal("quarantined", {"problem": "ended the process three times; it was not read again"})
+    def _decode(self, value: bytes | None) -> UsageRecord | Refusal:
+        """Decode one value; whatever goes wrong with one is its own dead letter, for it would come again for ever."""
         try:
-            return self._decoder.decode(raw.value)
+            return self._decoder.decode(value)
         except Exception as error:  # noqa: BLE001 - see above; the letter names it
             return Refusal("undecodable", {"problem": type(error).__name__})
 

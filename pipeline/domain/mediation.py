@@ -32,7 +32,7 @@ Headers = tuple[tuple[str, bytes | None], ...]
 DETAIL_ACCOUNTS_MAX: Final = 8
 TIME_DIGITS_MAX: Final = 15
 HEADERS_BYTES_MAX: Final = 16 * 1024
-"""Of what travels on: names and values."""
+"""Of what travels on: characters of names, bytes of values."""
 DEAD_LETTER_HEADERS: Final = frozenset(
     {"reason", "detail", "source_topic", "source_partition", "source_offset", "received_at"}
 )
@@ -190,7 +190,7 @@ def accepted_headers(accepted: Accepted) -> Headers:
         for header in accepted.raw.headers
         if header[0] in {"traceparent", "tracestate"} or header[0].startswith("ce_")
     )
-    size = sum(len(name.encode()) + len(value or b"") for name, value in found)
+    size = sum([len(name) + len(value or b"") for name, value in found])
     return found if size <= HEADERS_BYTES_MAX else ()
 
 

@@ -298,7 +298,7 @@ def _headers(data: bytes) -> bool:
     assert isinstance(outcome, Accepted)
     assert 0 <= outcome.usage.received_at <= NOW
     kept = accepted_headers(outcome)
-    assert sum(len(name.encode()) + len(value or b"") for name, value in kept) <= HEADERS_BYTES_MAX
+    assert sum(len(name) + len(value or b"") for name, value in kept) <= HEADERS_BYTES_MAX
     letter = mediate(raw, Refusal("undecodable", {}), _DIRECTORY, _RULES)
     assert not isinstance(letter, Accepted)
     ours = dead_letter_headers(letter)
