@@ -13,12 +13,14 @@ from charging_traffic import account_name, usage
 from harness import ACCOUNTS, Deployment, Worker
 
 from pipeline.adapters.avro import USAGE_RECORD
-from pipeline.adapters.kafka.client import producer
+from pipeline.adapters.kafka.client import admin, end_offsets, producer
+from pipeline.adapters.kafka.intake import GROUP
 from pipeline.adapters.kafka.reader import FollowingReader
 from pipeline.adapters.kafka.topics import describe_topics
 from pipeline.adapters.ledger_codec import decode_event
+from pipeline.adapters.progress import committed_offsets
 from pipeline.domain.usage import RECORD_FIELDS, UsageRecord
-from pipeline.topics import AUDIT, USAGE_DEAD_LETTER, USAGE_RECEIVED
+from pipeline.topics import ACCOUNT_COMMAND, AUDIT, USAGE_ACCEPTED, USAGE_DEAD_LETTER, USAGE_RECEIVED
 
 SAMPLE_S = 0.25
 
@@ -28,7 +30,7 @@ class Supervisor:
 
     def __init__(self, world: Deployment, parts: tuple[str, ...] = ("mediate", "charge")) -> None:
         self._world = world
-        self.running: dict[str, Worker] = {part: world.start_worker(part=part) for part in parts}
+        self.running: dict[str, Worker] = {part: world.start_worker(part, part) for part in parts}
         self.deaths: Counter[str] = Counter()
         self.rss_bytes: Counter[str] = Counter()
         """the most that each part was seen to hold"""
@@ -57,7 +59,7 @@ class Supervisor:
                 if worker.process.poll() is not None:
                     self.deaths[part] += 1
                     time.sleep(0.5)
-                    self.running[part] = self._world.start_worker(part=part)
+                    self.running[part] = self._world.start_worker(part, part)
                     continue
                 try:
                     rss = psutil.Process(worker.process.pid).memory_info().rss
@@ -88,6 +90,18 @@ def publish_raw(world: Deployment, first: int, records: int) -> set[tuple[str, s
         out.poll(0)
     assert out.flush(60) == 0
     return sent
+
+
+def drained(world: Deployment) -> bool:
+    """Tell whether mediate has settled every raw record, and each accepted one and each command has its event."""
+    facts = describe_topics(world.settings)
+    raw = [(USAGE_RECEIVED.name, p) for p in range(facts[USAGE_RECEIVED.name].partitions)]
+    inputs = [(topic.name, p) for topic in (USAGE_ACCEPTED, ACCOUNT_COMMAND) for p in range(world.partitions)]
+    ends = end_offsets(world.settings, raw, committed_only=False)
+    offsets = committed_offsets(world.settings, admin(world.settings), GROUP, raw)
+    if any(offsets.get(place, 0) < end for place, end in ends.items()):
+        return False
+    return world.answered() >= sum(end_offsets(world.settings, inputs, committed_only=False).values())
 
 
 def answers(world: Deployment) -> tuple[Counter[tuple[str, str]], Counter[str]]:
