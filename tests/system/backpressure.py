@@ -94,6 +94,7 @@ def publish_raw(world: Deployment, first: int, records: int) -> set[tuple[str, s
 
 def drained(world: Deployment) -> bool:
     """Tell whether mediate has settled every raw record, and each accepted one and each command has its event."""
+    time.sleep(0.5)  # whoever asks without a pause takes the processor from those who work
     facts = describe_topics(world.settings)
     raw = [(USAGE_RECEIVED.name, p) for p in range(facts[USAGE_RECEIVED.name].partitions)]
     inputs = [(topic.name, p) for topic in (USAGE_ACCEPTED, ACCOUNT_COMMAND) for p in range(world.partitions)]
