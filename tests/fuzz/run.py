@@ -22,6 +22,7 @@ import sys
 import tempfile
 import time
 import traceback
+import warnings
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -131,7 +132,9 @@ def by_chance(name: str, inputs: int, seed: int) -> tuple[list[str], str]:
     with mmap.mmap(-1, 16) as board:
         receiving, sending = multiprocessing.Pipe(duplex=False)
         child = multiprocessing.get_context("fork").Process(target=_child, args=(name, inputs, seed, board, sending))
-        child.start()
+        with warnings.catch_warnings():  # the test runner has threads of its own; the child uses none of what they hold
+            warnings.simplefilter("ignore", DeprecationWarning)
+            child.start()
         sending.close()
         try:
             findings, told = receiving.recv()
