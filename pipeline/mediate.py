@@ -19,6 +19,7 @@ from pipeline.adapters.logs import logger
 from pipeline.adapters.metrics import Metrics
 from pipeline.adapters.registry import Registry, RegistryUnreachableError
 from pipeline.adapters.usage_codec import UsageDecoder, encode_accepted
+from pipeline.domain.guard import Guard
 from pipeline.domain.mediation import (
     Accepted,
     DeadLetter,
@@ -38,6 +39,8 @@ ACCOUNTS_REMEMBERED: Final = 262_144
 """Accounts whose partition is kept rather than computed again."""
 SIZES_EVERY_S: Final = 5.0
 """How often lag and directory are measured, which also asks whether the broker is there."""
+
+_UNREAD: Final = Refusal("quarantined", {"problem": "it ended the process three times"})
 
 _log = logger("mediate")
 
@@ -84,6 +87,7 @@ class Mediator:
     | commit refused (the partition went to another member) | the process ends; the other member runs the batch |
     | the registry is silent | nothing is settled; the records are given back and polled again |
     | the directory's end is not reached | the process ends: an unread directory would make strangers of subscribers |
+    | a record ends the process | two deaths here: one record at a time; a third: that one is a dead letter |
     """
 
     def __init__(
@@ -96,6 +100,7 @@ class Mediator:
         self._rules = rules_of(settings)
         self._batch_records = settings.batch_records
         self._poll_wait_s = settings.poll_wait_ms / 1000
+        self._guard = Guard()
 
         @lru_cache(ACCOUNTS_REMEMBERED)
         def partition(account: str) -> int:
@@ -108,8 +113,15 @@ class Mediator:
         return self.settle(self.poll())
 
     def poll(self) -> list[RawRecord]:
-        """Return the next batch."""
-        return self._intake.poll(self._batch_records, self._poll_wait_s)
+        """Return the next batch: one record where one of those that come next may be deadly."""
+        raws = self._intake.poll(1 if self._guard.singly else self._batch_records, self._poll_wait_s)
+        notes = self._intake.taken_over()
+        if notes is not None:
+            self._guard.taken_over(notes)
+            if self._guard.singly and len(raws) > 1:
+                self._intake.give_back(raws)
+                raws = self._intake.poll(1, self._poll_wait_s)
+        return raws
 
     def settle(self, raws: Sequence[RawRecord]) -> Settled:
         """Send on what a batch becomes and commit it: either all of it, or the process ends, or it comes again."""
@@ -120,13 +132,38 @@ class Mediator:
         except RegistryUnreachableError as error:
             self._intake.give_back(raws)
             return Settled(waiting_for=str(error))
+        begun, notes = self._guard.begin(raws)
+        if begun:
+            self._intake.commit(begun, notes)
+        try:
+            return self._settle(raws)
+        except Exception as error:
+            self._take_back(begun, error)
+            raise
+
+    def _settle(self, raws: Sequence[RawRecord]) -> Settled:
         self._directory.read_to_end()
-        outcomes = self._decide(raws, [self._decode(raw.value) for raw in raws])
+        if self._guard.is_deadly(raws[0]):
+            assert len(raws) == 1, "a deadly record is polled alone"
+            decoded: list[UsageRecord | Refusal] = [_UNREAD]
+        else:
+            decoded = [self._decode(raw.value) for raw in raws]
+        outcomes = self._decide(raws, decoded)
         reasons = self._send(outcomes)
         self._intake.flush()
-        self._intake.commit({(raw.topic, raw.partition): raw.offset + 1 for raw in raws})
+        positions = {(raw.topic, raw.partition): raw.offset + 1 for raw in raws}
+        self._intake.commit(positions, self._guard.after(positions))
         newest = max(raw.broker_time_ms for raw in raws)
         return Settled(len(raws), len(raws) - reasons.total(), reasons, newest)
+
+    def _take_back(self, begun: Mapping[tuple[str, int], int], error: Exception) -> None:
+        """Say that these attempts ended in an error and are no deaths, unless nobody is there to be told."""
+        if not begun:
+            return
+        try:
+            self._intake.commit(begun, self._guard.before(begun))
+        except Exception as silent:  # noqa: BLE001 - the error under way is the one to be told
+            error.add_note(f"the attempt stays counted as a death: {type(silent).__name__}")
 
     def _decode(self, value: bytes | None) -> UsageRecord | Refusal:
         """Decode one value; whatever goes wrong with one is its own dead letter, for it would come again for ever."""
@@ -226,7 +263,15 @@ class _Counts:
 def _run(settings: Settings, stop: threading.Event, stack: ExitStack) -> None:
     metrics, status = Metrics("mediate"), _Status()
     server = stack.enter_context(
-        closing(health.serve(settings.http.host, settings.http.mediate_port, lambda: status.checks, metrics))
+        closing(
+            health.serve(
+                settings.http.host,
+                settings.http.mediate_port,
+                lambda: status.checks,
+                metrics,
+                settings.http.request_timeout_s,
+            )
+        )
     )
     _log.info("mediate_started", http_port=server.port)
     facts = describe_topics(settings)

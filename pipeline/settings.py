@@ -44,6 +44,11 @@ class KafkaSettings(_Section):
     replication_factor: PositiveInt = Field(1, description="of topics that chargeline creates; 3 in production")
     min_insync_replicas: PositiveInt = Field(1, description="of topics that chargeline creates; 2 in production")
     request_timeout_ms: PositiveInt = Field(10_000, description="of metadata and offset requests")
+    socket_timeout_ms: PositiveInt = Field(60_000, description="a broker silent for so long is asked again")
+    producer_queue_records: PositiveInt = Field(
+        500_000, description="not yet acknowledged: more make their sender wait"
+    )
+    producer_queue_kbytes: PositiveInt = Field(262_144, description="of records that are not yet acknowledged")
 
 
 class RedisSettings(_Section):
@@ -66,6 +71,8 @@ class MediateSettings(_Section):
     future_ms: PositiveInt = Field(300_000, description="how far ahead of the broker's time a start may lie")
     batch_records: PositiveInt = Field(2_000, description="raw records resolved and produced together")
     poll_wait_ms: PositiveInt = Field(200, description="for the first record of a batch; a stop is noticed as fast")
+    fetch_wait_ms: PositiveInt = Field(50, description="how long the broker may wait for more before it answers")
+    queued_kbytes: PositiveInt = Field(16_384, description="fetch queue of the process")
     delivery_timeout_ms: PositiveInt = Field(120_000, description="a record not acknowledged by then ends the process")
     directory_timeout_ms: PositiveInt = Field(30_000, description="no progress towards the directory's end ends it too")
     trust_replayed_received_at: bool | None = Field(
@@ -109,6 +116,7 @@ class HttpSettings(_Section):
     """Metrics and health of each process."""
 
     host: str = Field("127.0.0.1", description="address that /metrics, /livez and /readyz listen on")
+    request_timeout_s: PositiveInt = Field(5, description="a client that says nothing for so long is hung up on")
     mediate_port: int = Field(0, ge=0, le=65535, description="0: any free port")
     charge_port: int = Field(0, ge=0, le=65535, description="0: any free port")
     detect_port: int = Field(0, ge=0, le=65535, description="0: any free port")

@@ -2,8 +2,8 @@
 
 Decoding is strict, because lenient decoding of money is guessing: the fingerprint must be one ever published for that
 contract, every byte must be used, and encoding the result again must give the same bytes (which refuses over-long
-numbers and negative union indexes that the library lets pass). Schemas are not recursive: a recursive one lets a small
-record exhaust the C stack.
+numbers and negative union indexes that the library lets pass); an int of more than 32 bits, which it lets pass both
+ways, is refused too. Schemas are not recursive: a recursive one lets a small record exhaust the C stack.
 
 Sources: Apache Avro 1.12 specification, "Single-object encoding" and "Schema Fingerprints" (CRC-64-AVRO, little
 endian behind the marker C3 01).
@@ -20,6 +20,8 @@ import schemas
 MARKER: Final = b"\xc3\x01"
 HEADER_BYTES: Final = 10
 HASH_BYTES: Final = 32
+INT_MIN: Final = -(2**31)
+INT_MAX: Final = 2**31 - 1
 
 Record = dict[str, Any]
 
@@ -57,11 +59,14 @@ class Contract:
             raise LookupError(f"no schema was ever published for {name}")
         self.name = name
         self._by_fingerprint: dict[bytes, Any] = {}
+        self._ints: dict[int, list[str]] = {}
         for _, full in versions:
             plain = without_logical_types(schemas.read(full))
-            self.schema = fastavro.parse_schema(plain)
+            self.schema: Any = fastavro.parse_schema(plain)
             self.fingerprint = schema_fingerprint(plain)
             self._by_fingerprint[self.fingerprint] = self.schema
+            # in a union the library looks at the size of an int, elsewhere it reads and writes any number
+            self._ints[id(self.schema)] = [f["name"] for f in plain["fields"] if f["type"] == "int"]
         self.header = MARKER + self.fingerprint
 
     @property
@@ -91,7 +96,7 @@ class Contract:
         stream.seek(at)
         again = io.BytesIO()
         try:
-            record = fastavro.schemaless_reader(stream, writer, None)
+            record: Any = fastavro.schemaless_reader(stream, writer, None)
             rest = len(data) - stream.tell()
             if not rest:
                 fastavro.schemaless_writer(again, writer, record)
@@ -101,6 +106,9 @@ class Contract:
             raise UndecodableError(f"{rest} bytes behind the {self.name}")
         if again.getbuffer() != memoryview(data)[at:]:
             raise UndecodableError(f"not the one way to write this {self.name}")
+        for field in self._ints[id(writer)]:
+            if not INT_MIN <= record[field] <= INT_MAX:
+                raise UndecodableError(f"{field} of this {self.name} has more than 32 bits")
         if writer is not self.schema:
             again.seek(0)
             record = fastavro.schemaless_reader(again, writer, self.schema)

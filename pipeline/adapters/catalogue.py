@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from pipeline.adapters.catalogue_reader import Problem, Reader
 from pipeline.adapters.catalogue_shape import Merged, build
-from pipeline.adapters.catalogue_yaml import Place, YamlProblem, read_yaml
+from pipeline.adapters.catalogue_yaml import FILE_BYTES_MAX, Place, YamlProblem, read_yaml
 from pipeline.domain import ambiguity
 from pipeline.domain.catalogue import Catalogue, compile_catalogue
 
@@ -55,6 +55,9 @@ def load_directory(path: Path | str) -> LoadedCatalogue:
     for file in files:
         name = file.relative_to(root).as_posix()
         try:
+            if file.stat().st_size > FILE_BYTES_MAX:
+                reader.note(Place(name, 1), f"the file is longer than {FILE_BYTES_MAX // 1024**2} MiB")
+                continue
             merged.add(read_yaml(file.read_text(encoding="utf-8-sig"), name))
         except YamlProblem as problem:
             reader.note(problem.place, problem.message)

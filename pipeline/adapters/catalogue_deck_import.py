@@ -9,12 +9,15 @@ import io
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from pipeline.adapters.catalogue_deck import COLUMNS, PREFIX
 from pipeline.adapters.catalogue_reader import Problem, Reader
 from pipeline.adapters.catalogue_yaml import Place
 from pipeline.domain.money import AmountError, parse_micros, parse_ratio
+
+if TYPE_CHECKING:
+    import _csv
 
 NAMES: Final = {
     "prefix": ("prefix", "dialprefix", "dialcode", "code", "areacode", "destinationcode", "dnisprefix", "breakout"),
@@ -33,8 +36,10 @@ NAMES: Final = {
 }
 """Our columns, and what others call them: letters alone, in the order in which they are preferred."""
 
-_RANGE: Final = re.compile(r"([0-9]+)\s*-\s*([0-9]+)")
+_RANGE: Final = re.compile(r"([0-9]{1,15})\s*-\s*([0-9]{1,15})")
 _RANGE_MAX: Final = 10_000
+_PREFIXES_MAX: Final = 500_000
+"""Of one list, ranges written out."""
 
 
 class Imported(NamedTuple):
@@ -60,11 +65,14 @@ def import_deck(path: Path) -> Imported:
         reader.note(Place(path.name, 1), "the file is not UTF-8; save it as UTF-8 first")
         return Imported((), {}, (), 0, tuple(reader.problems))
     lines = csv.reader(io.StringIO(text, newline=""), delimiter=_delimiter(text))
-    header = next(lines, [])
+    header = next(_well_formed(lines, path.name, reader), [])
     columns = _columns(header, Place(path.name, 1), reader)
     rows: dict[str, tuple[Place, tuple[str, ...]]] = {}
     repeated = 0
-    for cells in lines if not reader.problems else ():
+    for cells in _well_formed(lines, path.name, reader) if not reader.problems else ():
+        if len(rows) + repeated > _PREFIXES_MAX:
+            reader.note(Place(path.name, lines.line_num), f"more than {_PREFIXES_MAX} prefixes, ranges written out")
+            break
         if not any(cell.strip() for cell in cells):
             continue
         place = Place(path.name, lines.line_num)
@@ -97,6 +105,14 @@ def deck_text(imported: Imported) -> str:
     writer.writerow([COLUMNS[at] for at in kept])
     writer.writerows([row[at] for at in kept] for row in imported.rows)
     return out.getvalue()
+
+
+def _well_formed(lines: "_csv.Reader", file: str, reader: Reader) -> Iterator[list[str]]:
+    """Yield the rows up to the first that is no CSV."""
+    try:
+        yield from lines
+    except csv.Error as error:
+        reader.note(Place(file, lines.line_num), f"the list is no CSV: {error}")
 
 
 def _delimiter(text: str) -> str:

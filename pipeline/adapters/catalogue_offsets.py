@@ -42,13 +42,11 @@ def _zone(timezone: str) -> ZoneInfo | None:
     if not all(part.replace("_", "").replace("-", "").replace("+", "").isalnum() for part in parts):
         return None
     source = files("tzdata").joinpath("zoneinfo", *parts)
-    if not source.is_file():
-        return None
-    with source.open("rb") as data:
-        try:
+    try:
+        with source.open("rb") as data:
             return ZoneInfo.from_file(data, timezone)
-        except ValueError:  # a file of the package that is no zone
-            return None
+    except (OSError, ValueError):  # no file, a name too long for one, or a file of the package that is no zone
+        return None
 
 
 def _offset_s(zone: ZoneInfo, second: int) -> int:

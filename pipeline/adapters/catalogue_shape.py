@@ -119,8 +119,8 @@ def _zone(name: str, value: Value, root: Path, reader: Reader) -> Section:
         return {"prefixes": []}
     if "file" in given:
         file = reader.text(given["file"], f"{what}: file")
-        path = (root / file).resolve()
-        if not path.is_relative_to(root.resolve()) or not path.is_file():
+        path = _file_within(root, file)
+        if path is None:
             reader.note(given["file"].place, f"{what}: there is no file {file!r} in the catalogue's directory")
             return {"prefixes": []}
         return {DECK: read_deck(path, file, reader)}
@@ -129,6 +129,15 @@ def _zone(name: str, value: Value, root: Path, reader: Reader) -> Section:
         if not PREFIX.fullmatch(text):
             reader.note(item.place, f"{what}: {text!r} is no prefix: {PREFIX_HELP}")
     return {"prefixes": sorted(prefixes)}
+
+
+def _file_within(root: Path, file: str) -> Path | None:
+    """Return the path of a file of the catalogue's directory; None where there is none, or no such name can be."""
+    try:
+        path = (root / file).resolve()
+        return path if path.is_relative_to(root.resolve()) and path.is_file() else None
+    except (OSError, ValueError):
+        return None
 
 
 def _texts(value: Value | None, what: str, reader: Reader) -> dict[str, Value]:
@@ -184,7 +193,7 @@ _HOURS: Final = (("from", "00:00"), ("to", "24:00"))
 def _hour(value: Value | None, what: str, default: str, reader: Reader) -> str:
     text = reader.text(value, what, default)
     hour, colon, minute = text.partition(":")
-    digits = (hour + minute).isascii() and (hour + minute).isdigit() and len(hour) <= 2 and len(minute) == 2
+    digits = (hour + minute).isascii() and (hour + minute).isdigit() and 1 <= len(hour) <= 2 and len(minute) == 2
     if value is not None and not (colon and digits and int(minute) < 60 and int(hour) * 60 + int(minute) <= 24 * 60):
         reader.note(value.place, f"{what} is a time of day from 00:00 to 24:00, not {value.kind()}")
         return default

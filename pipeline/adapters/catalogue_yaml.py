@@ -5,9 +5,9 @@ A key written twice is refused. Tags, anchors' merge keys and everything else th
 fail as an unknown key.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, Final, NamedTuple
 
 import yaml
 
@@ -54,48 +54,98 @@ class YamlProblem(Exception):  # noqa: N818 - it is a problem of the file, not o
         self.message = message
 
 
-_DEPTH_MAX = 12
-_NODES_MAX = 2_000_000
-_NULL_TAG = "tag:yaml.org,2002:null"
+FILE_BYTES_MAX: Final = 16 * 1024 * 1024
+"""Of one file: no more can be published in one version."""
+_DEPTH_MAX: Final = 12
+_VALUES_MAX: Final = 500_000
+_ALIASED_MAX: Final = 100_000
+"""Values that stand for others: an alias is a word, and a few lines of them multiply without end."""
+_NULLS: Final = frozenset({"", "~", "null", "Null", "NULL"})
+_NULL_TAG: Final = "tag:yaml.org,2002:null"
 
 
 def read_yaml(text: str, file: str) -> Value:
-    """Read one document; raises YamlProblem with the place. An empty file is an empty mapping."""
+    """Read one document; raises YamlProblem with the place. An empty file is an empty mapping.
+
+    Event by event, since the library's own tree is made by recursion in C: a file of brackets ends the process there.
+    """
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
-        root = yaml.compose(text, Loader=loader)
+        return _Tree(file, yaml.parse(text, Loader=loader)).document()
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = 1 if mark is None else mark.line + 1
         raise YamlProblem(Place(file, line), f"no YAML: {getattr(error, 'problem', None) or error}") from error
-    if root is None:
-        return Value(Place(file, 1), fields={})
-    return _Tree(file).value(root, 0)
 
 
 class _Tree:
-    def __init__(self, file: str) -> None:
+    def __init__(self, file: str, events: Iterator[Any]) -> None:
         self._file = file
-        self._nodes = 0
+        self._events = events
+        self._anchors: dict[str, tuple[Value, int]] = {}
+        """by name: the value, and how many values it is made of"""
+        self._values = 0
+        self._aliased = 0
 
-    def value(self, node: yaml.Node, depth: int) -> Value:
-        place = Place(self._file, node.start_mark.line + 1)
-        self._nodes += 1
-        if depth > _DEPTH_MAX or self._nodes > _NODES_MAX:  # an alias that holds itself, or aliases that multiply
+    def document(self) -> Value:
+        root = Value(Place(self._file, 1), fields={})
+        documents = 0
+        for event in self._events:
+            if isinstance(event, yaml.DocumentStartEvent):
+                documents += 1
+                if documents > 1:
+                    raise YamlProblem(self._place(event), "no YAML: expected a single document in the file")
+                root = self._value(next(self._events), 0)
+        return root
+
+    def _value(self, event: Any, depth: int) -> Value:
+        place = self._place(event)
+        if isinstance(event, yaml.AliasEvent):
+            return self._alias(event, place)
+        self._values += 1
+        if depth > _DEPTH_MAX or self._values > _VALUES_MAX:
             raise YamlProblem(place, "nested too deep, or too many values")
-        if isinstance(node, yaml.ScalarNode):
-            return Value(place, text=None if node.tag == _NULL_TAG else node.value)
-        if isinstance(node, yaml.SequenceNode):
-            return Value(place, items=tuple(self.value(item, depth + 1) for item in node.value))
-        assert isinstance(node, yaml.MappingNode), "a YAML node of no known kind"
+        before = self._values + self._aliased
+        if isinstance(event, yaml.ScalarEvent):
+            is_null = event.tag == _NULL_TAG or (event.tag is None and event.implicit[0] and event.value in _NULLS)
+            value = Value(place, text=None if is_null else event.value)
+        elif isinstance(event, yaml.SequenceStartEvent):
+            value = Value(place, items=self._items(depth))
+        else:
+            assert isinstance(event, yaml.MappingStartEvent), "a YAML event of no known kind"
+            value = Value(place, fields=self._fields(depth))
+        if event.anchor is not None:
+            self._anchors[event.anchor] = value, self._values + self._aliased - before + 1
+        return value
+
+    def _alias(self, event: Any, place: Place) -> Value:
+        known = self._anchors.get(event.anchor)
+        if known is None:
+            raise YamlProblem(place, f"*{event.anchor} stands for nothing that is written above it")
+        value, values = known
+        self._aliased += values
+        if self._aliased > _ALIASED_MAX:
+            raise YamlProblem(place, "nested too deep, or too many values")
+        return value
+
+    def _items(self, depth: int) -> tuple[Value, ...]:
+        items = []
+        while not isinstance(event := next(self._events), yaml.SequenceEndEvent):
+            items.append(self._value(event, depth + 1))
+        return tuple(items)
+
+    def _fields(self, depth: int) -> dict[str, Value]:
         fields: dict[str, Value] = {}
-        for key, item in node.value:
-            key_place = Place(self._file, key.start_mark.line + 1)
-            if not isinstance(key, yaml.ScalarNode):
-                raise YamlProblem(key_place, "a key is a single word")
+        while not isinstance(key := next(self._events), yaml.MappingEndEvent):
+            place = self._place(key)
+            if not isinstance(key, yaml.ScalarEvent):
+                raise YamlProblem(place, "a key is a single word")
             if key.value in fields:
                 raise YamlProblem(
-                    key_place, f"key {key.value!r} is written twice, first in line {fields[key.value].place.line}"
+                    place, f"key {key.value!r} is written twice, first in line {fields[key.value].place.line}"
                 )
-            fields[key.value] = self.value(item, depth + 1)
-        return Value(place, fields=fields)
+            fields[key.value] = self._value(next(self._events), depth + 1)
+        return fields
+
+    def _place(self, event: Any) -> Place:
+        return Place(self._file, event.start_mark.line + 1)

@@ -57,6 +57,7 @@ _DEFAULTS: Final[dict[str, dict[str, Any]]] = {
 }
 _EPOCH: Final = datetime.fromisoformat("1970-01-01T00:00:00Z")
 _TIME_HINT: Final = "a time like 2026-10-01T08:00:00+08:00 (with its offset, or Z)"
+_SHOWN_CHARACTERS_MAX: Final = 40
 _AMOUNT_HINT: Final = 'decimal text like "12.50"'
 
 
@@ -98,7 +99,7 @@ def command_from_json(document: Any) -> Record | Refusal:
     # null is how an absent field reads once a command was written out with all its fields
     given = {name: value for name, value in document.items() if value is not None or name not in FIELDS}
     wrong: dict[str, object] = {}
-    if unknown := sorted(name for name in given if name not in known):
+    if unknown := sorted(shown_name(name) for name in given if name not in known):
         wrong["unknown"] = unknown
     if missing := [name for name in (*COMMON, *takes.required) if name not in given]:
         wrong["missing"] = missing
@@ -130,6 +131,11 @@ def parse_time(text: str) -> int | None:
     except ValueError:
         return None
     return None if moment.tzinfo is None else (moment - _EPOCH) // timedelta(milliseconds=1)
+
+
+def shown_name(name: object) -> str:
+    """Return a key that nobody knows as a refusal names it: short, and with UTF-8, which half a surrogate has not."""
+    return str(name)[:_SHOWN_CHARACTERS_MAX].encode("utf-8", "backslashreplace").decode()
 
 
 _Read = tuple[Any, str | None]

@@ -19,21 +19,23 @@ from pipeline.adapters.metrics import Metrics
 Checks = Callable[[], dict[str, str | None]]
 """Name of each check to what is wrong with it, None where nothing is. Called a request, from any thread: be quick."""
 
-REQUEST_TIMEOUT_S: Final = 5
 STOP_NOTICED_S: Final = 0.05
 _PLAIN: Final = "text/plain; charset=utf-8"
 _log = logger("health")
 
 
-def serve(host: str, port: int, checks: Checks, metrics: Metrics) -> "Server":
-    """Listen on host and port (0: any free one) in threads of its own; raises OSError where it cannot."""
-    return Server(host, port, checks, metrics)
+def serve(host: str, port: int, checks: Checks, metrics: Metrics, timeout_s: int = 5) -> "Server":
+    """Listen on host and port (0: any free one) in threads of its own; raises OSError where it cannot.
+
+    `timeout_s`: a client that says nothing for so long is hung up on.
+    """
+    return Server(host, port, checks, metrics, timeout_s)
 
 
 class Server:
     """A listening server: `port` is the one it got. `drain` before the work stops, `close` after it."""
 
-    def __init__(self, host: str, port: int, checks: Checks, metrics: Metrics) -> None:
+    def __init__(self, host: str, port: int, checks: Checks, metrics: Metrics, timeout_s: int) -> None:
         self._checks = checks
         self._draining = threading.Event()
         pages: dict[str, _Page] = {
@@ -42,7 +44,7 @@ class Server:
             "/readyz": self._ready,
         }
         kind = _Http6 if ":" in host else _Http
-        self._http = kind((host, port), type("Handler", (_Handler,), {"pages": pages}))
+        self._http = kind((host, port), type("Handler", (_Handler,), {"pages": pages, "timeout": timeout_s}))
         self.port: int = self._http.server_address[1]
         self._thread = threading.Thread(
             target=self._http.serve_forever, args=(STOP_NOTICED_S,), name="health", daemon=True
@@ -81,7 +83,6 @@ _Page = Callable[[dict[str, list[str]]], _Answer]
 class _Handler(BaseHTTPRequestHandler):
     pages: dict[str, _Page]
     protocol_version = "HTTP/1.1"
-    timeout = REQUEST_TIMEOUT_S
     server_version = "chargeline"
     sys_version = ""
 

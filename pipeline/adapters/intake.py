@@ -1,12 +1,15 @@
 """What mediate asks of the outside: the promises, kept by `kafka.intake` and by the twin in `memory_intake`."""
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import Final, Protocol
 
 from pipeline.domain.mediation import DirectoryView, Headers, RawRecord
 
 Positions = Mapping[tuple[str, int], int]
 """The next offset to be read of each (topic, partition)."""
+Notes = Mapping[tuple[str, int], str]
+"""A short text beside the position of each (topic, partition)."""
+NO_NOTES: Final[Notes] = {}
 
 
 class NotDeliveredError(RuntimeError):
@@ -43,8 +46,19 @@ class Intake(Protocol):
         """
         ...
 
-    def commit(self, positions: Positions) -> None:
-        """Remember durably where to read on; raises where the group no longer lets this process say so."""
+    def taken_over(self) -> Notes | None:
+        """Return the note beside each partition's committed position, for all partitions of this process.
+
+        None where they are the same as when it was asked last, and nobody else had them in between. Ask after each
+        poll, before its records are begun.
+        """
+        ...
+
+    def commit(self, positions: Positions, notes: Notes = NO_NOTES) -> None:
+        """Remember durably where to read on; raises where the group no longer lets this process say so.
+
+        A note is kept beside its position; a position without one has none from then on.
+        """
         ...
 
     def lag(self) -> int:

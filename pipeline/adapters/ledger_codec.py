@@ -33,6 +33,8 @@ from pipeline.domain.usage import AcceptedUsage
 from pipeline.domain.wire import WireError, event_body, read_accepted_usage
 
 _LINE_FIELDS: Final = Line._fields
+_FIRST_MS: Final = -62_135_596_800_000
+_LAST_MS: Final = 253_402_300_799_999
 _TIMES: Final = frozenset({"start_time", "received_at", "at", "plan_from", "from"})
 
 
@@ -163,8 +165,13 @@ def _event(record: Record) -> Event:
 
 
 def iso_time(ms: int) -> str:
-    """Write ms since 1970 as ISO 8601 in UTC with milliseconds."""
-    return datetime.fromtimestamp(ms // 1000, UTC).strftime("%Y-%m-%dT%H:%M:%S") + f".{ms % 1000:03d}Z"
+    """Write ms since 1970 as ISO 8601 in UTC with milliseconds; outside the years 1 to 9999 as the number it is.
+
+    For there are such: a command's time is whatever its sender says, and the ledger keeps it.
+    """
+    if not _FIRST_MS <= ms <= _LAST_MS:
+        return str(ms)
+    return datetime.fromtimestamp(ms // 1000, UTC).isoformat()[:19] + f".{ms % 1000:03d}Z"
 
 
 def event_to_json(stored: StoredEvent) -> dict[str, Any]:

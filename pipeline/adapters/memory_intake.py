@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from pipeline.adapters.directory import Directory
-from pipeline.adapters.intake import NotDeliveredError, Positions
+from pipeline.adapters.intake import NO_NOTES, NotDeliveredError, Notes, Positions
 from pipeline.adapters.memory_broker import MemoryBroker, Where
 from pipeline.domain.mediation import Headers, RawRecord
 from pipeline.topics import SUBSCRIBER, USAGE_ACCEPTED, USAGE_DEAD_LETTER, USAGE_RECEIVED
@@ -33,6 +33,7 @@ class MemoryTopics:
         self.broker = MemoryBroker() if broker is None else broker
         self.received: tuple[Where, ...] = tuple((USAGE_RECEIVED.name, p) for p in range(received_partitions))
         self.committed: dict[Where, int] = {}
+        self.notes: dict[Where, str] = {}
         self.members: dict[Where, MemoryIntake] = {}
         self._ledger_partitions = ledger_partitions
 
@@ -54,11 +55,12 @@ class MemoryTopics:
         offset = self.broker.append(topic, partition, key, value, headers, broker_time_ms)
         return RawRecord(topic, partition, offset, broker_time_ms, key, value, headers)
 
-    def commit(self, member: "MemoryIntake", positions: Positions) -> None:
-        """Commit a member's offsets, all or none; raises NotMemberError for a partition that is another's."""
+    def commit(self, member: "MemoryIntake", positions: Positions, notes: Notes) -> None:
+        """Commit a member's offsets and notes, all or none; raises NotMemberError for a partition that is another's."""
         if any(self.members.get(where) is not member for where in positions):
             raise NotMemberError("a partition went to another member")
         self.committed.update(positions)
+        self.notes.update({where: notes.get(where, "") for where in positions})
 
     def _sent(self, topic: str, partition: int) -> list[Sent]:
         records, _ = self.broker.read(topic, partition, 0, len(self.broker.logs[topic, partition].entries))
@@ -81,6 +83,7 @@ class MemoryIntake:
         self._positions = {where: topics.committed.get(where, 0) for where in own}
         topics.members.update(dict.fromkeys(own, self))
         self._unsent: list[tuple[Where, Sent]] = []
+        self._given = True
         self.deliver_at_most: int | None = None
 
     def poll(self, records_max: int, timeout_s: float) -> list[RawRecord]:  # noqa: ARG002 - nothing to wait for
@@ -117,9 +120,14 @@ class MemoryIntake:
         if len(arriving) < len(unsent):
             raise NotDeliveredError(f"{len(unsent) - len(arriving)} records were not acknowledged")
 
-    def commit(self, positions: Positions) -> None:
+    def taken_over(self) -> Notes | None:
+        """Return the notes of the partitions once: what this process has, it was given at its start."""
+        given, self._given = self._given, False
+        return {where: self._topics.notes.get(where, "") for where in self._positions} if given else None
+
+    def commit(self, positions: Positions, notes: Notes = NO_NOTES) -> None:
         """Remember where to read on; raises NotMemberError."""
-        self._topics.commit(self, positions)
+        self._topics.commit(self, positions, notes)
 
     def lag(self) -> int:
         """Return how many records were not polled yet."""

@@ -9,11 +9,15 @@ import json
 from collections.abc import Iterable
 from http import HTTPStatus
 from http.client import HTTPException
+from typing import Final
 from urllib.error import HTTPError
 from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
 
 from pipeline.adapters.avro import Contract, schema_fingerprint, without_logical_types
+
+ANSWER_BYTES_MAX: Final = 4 * 1024 * 1024
+"""An answer beyond it is none: no schema is so long."""
 
 
 class RegistryUnreachableError(RuntimeError):
@@ -30,7 +34,7 @@ class Registry:
         self._url = url.rstrip("/")
         self._timeout_s = timeout_s
         self._contract = contract
-        self._fingerprints: dict[int, bytes | None] = {}
+        self._fingerprints: dict[int, bytes] = {}
 
     def fetch(self, schema_ids: Iterable[int]) -> None:
         """Learn what these numbers stand for; raises RegistryUnreachableError and may then be called again.
@@ -38,8 +42,10 @@ class Registry:
         A number the registry does not know is asked again by the next fetch: it may be registered by then.
         """
         for schema_id in schema_ids:
-            if self._fingerprints.get(schema_id) is None:
-                self._fingerprints[schema_id] = self._ask(schema_id)
+            if schema_id not in self._fingerprints:
+                found = self._ask(schema_id)
+                if found is not None:  # only those are kept: numbers that a probe makes up would fill the memory
+                    self._fingerprints[schema_id] = found
 
     def fingerprint(self, schema_id: int) -> bytes | None:
         """Return the fingerprint of the contract's schema with this number, fetched before; None where it is none."""
@@ -51,16 +57,21 @@ class Registry:
         )
         try:
             with urlopen(request, timeout=self._timeout_s) as response:  # noqa: S310 - the scheme was checked
-                answer = json.load(response)
+                answer = response.read(ANSWER_BYTES_MAX + 1)
         except HTTPError as error:
             if error.code == HTTPStatus.NOT_FOUND:
                 return None
             raise RegistryUnreachableError(f"the schema registry answered {error.code}") from None
         except (OSError, HTTPException, ValueError) as error:
             raise RegistryUnreachableError(f"the schema registry did not answer: {type(error).__name__}") from error
-        return self._published(answer)
+        return self.read_answer(answer)
 
-    def _published(self, answer: object) -> bytes | None:
+    def read_answer(self, data: bytes) -> bytes | None:
+        """Return the fingerprint of the schema in an answer, if it is one of ours; raises RegistryUnreachableError."""
+        try:
+            answer = json.loads(data) if len(data) <= ANSWER_BYTES_MAX else None
+        except (ValueError, RecursionError) as error:
+            raise RegistryUnreachableError(f"the schema registry answered no JSON: {type(error).__name__}") from None
         if not isinstance(answer, dict) or not isinstance(answer.get("schema"), str):
             raise RegistryUnreachableError("the schema registry answered something else than a schema")
         if answer.get("schemaType", "AVRO") != "AVRO":

@@ -21,7 +21,9 @@ def run(settings: Settings, stop: threading.Event) -> int:
     gc.set_threshold(GC_ALLOCATIONS, 50, 50)
     metrics = Metrics("charge")
     worker = Worker(settings, metrics)
-    server = serve(settings.http.host, settings.http.charge_port, worker.checks, metrics)
+    server = serve(
+        settings.http.host, settings.http.charge_port, worker.checks, metrics, settings.http.request_timeout_s
+    )
     try:
         worker.run(stop, server.drain)
     finally:

@@ -37,6 +37,7 @@ from pipeline.domain.batch import (
 from pipeline.domain.catalogue import Catalogues
 from pipeline.domain.charging import Batch
 from pipeline.domain.ledger import LAYOUT, Event, Position, Positions, fold
+from pipeline.domain.usage import START_TIME_MAX
 from pipeline.settings import ChargeSettings
 from pipeline.topics import partition_of
 
@@ -345,4 +346,7 @@ def _read(record: Raw, *, quarantined: bool) -> Input:
         usage, body = accepted_usage_of(record.value)
     except (UndecodableError, UnknownSchemaError) as error:
         return UsageInput(record.offset, None, None, record.value, str(error))
+    if not (0 <= usage.start_time <= START_TIME_MAX and 0 <= usage.received_at <= START_TIME_MAX):
+        # mediate writes none, but whoever else does must not move the partition's clock to the end of time
+        return UsageInput(record.offset, None, None, record.value, "a time that no record has")
     return UsageInput(record.offset, usage, body, record.value, None)

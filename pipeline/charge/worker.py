@@ -23,6 +23,8 @@ WORKING: Final = "working"
 TAKING_OVER: Final = "taking over"
 HALTED_RETRY_S: Final = 5
 PROGRESS_EVERY_S: Final = 1.0
+BROKER_ASKED_EVERY_S: Final = 5.0
+BROKER_ANSWER_S: Final = 1.0
 
 _log = logger("charge")
 
@@ -157,18 +159,23 @@ class Worker:
         )
         self._gate = threading.Semaphore(settings.charge.take_overs_at_once)
         self._owners: dict[int, OwnerThread] = {}
+        self._broker: str | None = None
+        """what is wrong with it, as far as it was asked"""
         self._owned = metrics.gauge("chargeline_charge_partitions")
         self._membership = Membership(settings, self._given, self._taken)
 
     def run(self, stop: threading.Event, draining: Callable[[], None]) -> None:
         """Work until `stop`; then say so, finish the batches in hand and leave the group."""
-        shown = time.monotonic()
+        shown = asked = time.monotonic()
         while not stop.is_set():
             self._membership.poll(0.1)
             if time.monotonic() - shown > PROGRESS_EVERY_S:
                 shown = time.monotonic()
                 owners = self._owners.values()
                 self._membership.show_progress({o.partition: o.usage_offset for o in owners if o.usage_offset})
+            if time.monotonic() - asked > BROKER_ASKED_EVERY_S:
+                self._broker = self._membership.broker_trouble(BROKER_ANSWER_S)
+                asked = time.monotonic()
         draining()
         self._taken(tuple(self._owners), lost=False)
         self._membership.close()
@@ -177,7 +184,10 @@ class Worker:
     def checks(self) -> dict[str, str | None]:
         """Return what readiness depends on: that every partition given is worked on."""
         owners = list(self._owners.values())
-        found: dict[str, str | None] = {"group": None if self._membership.polls else "not asked yet"}
+        found: dict[str, str | None] = {
+            "group": None if self._membership.polls else "not asked yet",
+            "broker": self._broker,
+        }
         for owner in owners:
             found[f"partition-{owner.partition}"] = None if owner.state == WORKING else owner.state
         return found

@@ -1,9 +1,9 @@
 """From a raw record to a record with an account, or to a dead letter with its reason. Pure: what is known is passed in.
 
-The checks in their order, which is the order of `outcome.DEAD_LETTER_REASONS`: the bytes (by whoever decoded them),
-bounds, numbers, an identity at all, the start against the broker's time, the account. Bounds are strict where the
-contract says "0 unless": octets of a call, or a duration of a message, are a fault of the source, and pricing half of
-what it says would be guessing.
+The checks in their order, which is the order of `outcome.DEAD_LETTER_REASONS`: whether it may be read at all (`guard`
+tells), the bytes (by whoever decoded them), bounds, numbers, an identity at all, the start against the broker's time,
+the account. Bounds are strict where the contract says "0 unless": octets of a call, or a duration of a message, are a
+fault of the source, and pricing half of what it says would be guessing.
 """
 
 import json
@@ -31,6 +31,8 @@ Headers = tuple[tuple[str, bytes | None], ...]
 
 DETAIL_ACCOUNTS_MAX: Final = 8
 TIME_DIGITS_MAX: Final = 15
+HEADERS_BYTES_MAX: Final = 16 * 1024
+"""Of what travels on: characters of names, bytes of values."""
 DEAD_LETTER_HEADERS: Final = frozenset(
     {"reason", "detail", "source_topic", "source_partition", "source_offset", "received_at"}
 )
@@ -179,12 +181,17 @@ def is_on_net(usage: UsageRecord, directory: DirectoryView) -> bool:
 
 
 def accepted_headers(accepted: Accepted) -> Headers:
-    """Return the headers that travel on with an accepted record: the trace, and the CloudEvents attributes."""
-    return tuple(
+    """Return the headers that travel on with an accepted record: the trace, and the CloudEvents attributes.
+
+    More of them than HEADERS_BYTES_MAX stay behind, all of them: with them the record might fit no topic any more.
+    """
+    found = tuple(
         header
         for header in accepted.raw.headers
         if header[0] in {"traceparent", "tracestate"} or header[0].startswith("ce_")
     )
+    size = sum([len(name) + len(value or b"") for name, value in found])
+    return found if size <= HEADERS_BYTES_MAX else ()
 
 
 def dead_letter_headers(letter: DeadLetter) -> Headers:

@@ -18,6 +18,7 @@ SEAL: Final = "SEAL"
 KINDS: Final = (CHARGED, DUPLICATE, REVIEW, REJECTED, TOPPED_UP, ADJUSTED, ACCOUNT_CHANGED, SEAL)
 
 DEAD_LETTER_REASONS: Final = {
+    "quarantined": "The record ended the process three times and was set aside unread.",
     "undecodable": "The bytes are not one whole record of a known schema.",
     "unknown_schema": "The schema fingerprint is not one that was ever published.",
     "out_of_bounds": "A field is longer, larger or smaller than the contract allows.",

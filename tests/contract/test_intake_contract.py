@@ -1,6 +1,10 @@
 """Mediate's edges keep the same promises in memory and on a real broker; then what only a broker can do."""
 
+import hashlib
+import json
 import os
+import subprocess
+import sys
 import threading
 import time
 import uuid
@@ -71,7 +75,7 @@ class MemoryEdges:
 
     def send_what_will_fail(self, intake):
         intake.deliver_at_most = 0
-        intake.send_dead_letter(b"k", b"v", ())
+        intake.send_accepted(0, b"k", b"v", ())
 
 
 class KafkaEdges:
@@ -123,7 +127,7 @@ class KafkaEdges:
             return list(reader.read_to_end(WAIT_S))
 
     def send_what_will_fail(self, intake):
-        intake.send_dead_letter(b"k", os.urandom(2 * 1024 * 1024), ())  # more than the topic takes
+        intake.send_accepted(0, b"k", os.urandom(20 * 1024 * 1024), ())  # more than any topic takes
 
 
 def skip_to_end(settings: Settings) -> None:
@@ -220,6 +224,33 @@ def test_what_was_not_committed_comes_again(edges):
     assert sorted(again) == sorted(first)
     intake.commit(positions(r for r in again if r.partition == 0))
     assert sorted(polled(edges.open(), 3)) == sorted(r for r in first if r.partition == 1)
+
+
+def test_a_note_outlives_its_process(edges):
+    """Who takes over is told the notes beside the positions, once; a commit without a note leaves none."""
+    for n in range(4):
+        edges.receive(n % 2, b"%d" % n)
+    intake = edges.open()
+    first = polled(intake, 4)
+    taken = intake.taken_over()
+    assert taken is not None
+    assert set(taken.values()) == {""}
+    assert {(r.topic, r.partition) for r in first} <= taken.keys()
+    assert intake.taken_over() is None
+    begun = {(r.topic, r.partition): r.offset for r in reversed(first)}
+    place, other = begun
+    intake.commit(begun, {place: "1/0/2", other: "x"})
+    intake = edges.open()
+    assert sorted(polled(intake, 4)) == sorted(first), "a note moves no position"
+    taken = intake.taken_over()
+    assert taken is not None
+    assert {place: taken[place], other: taken[other]} == {place: "1/0/2", other: "x"}
+    intake.commit({place: begun[place]})
+    intake = edges.open()
+    polled(intake, 4)
+    taken = intake.taken_over()
+    assert taken is not None
+    assert (taken[place], taken[other]) == ("", "x")
 
 
 def test_what_is_given_back_comes_again_to_the_same_process(edges):
@@ -401,3 +432,77 @@ def test_the_longest_record_fits_the_dead_letter_topic(kafka, value):
     intake.send_dead_letter(raw.key, raw.value, (("detail", b"x" * 1_000),))
     intake.flush()
     assert [letter.value for letter in kafka.dead_letters()] == [value]
+
+
+def test_a_dead_letter_that_its_topic_does_not_take_is_cut(kafka):
+    """Packed better than we can, a record passes its topic and not that of the dead letters: its beginning is kept.
+
+    With size and SHA-256 of the whole, and with it whatever else is in the batch: mediate would die of it for ever.
+    """
+    block = os.urandom(100_000)  # its copies are farther apart than lz4 looks back, and not than zstd does
+    value, key, header = block * 100, b"k" * 100_000, ("probe", block)
+    probe = Producer(
+        {
+            "bootstrap.servers": kafka.settings.kafka.bootstrap_servers,
+            "compression.type": "zstd",
+            "compression.level": 12,
+            "message.max.bytes": 16 * 1024 * 1024,
+        }
+    )
+    told = []
+    probe.produce(USAGE_RECEIVED.name, value, key[:10], 0, headers=[header], on_delivery=lambda e, _: told.append(e))
+    assert probe.flush(WAIT_S) == 0
+    assert told == [None], str(told[0])
+    intake = kafka.open()
+    polled(intake, 1)
+    intake.send_dead_letter(b"k", b"small", ())
+    intake.send_dead_letter(key, value, (header, ("reason", b"undecodable"), ("detail", b'{"problem":"x"}')))
+    intake.send_dead_letter(b"k", b"last", ())
+    intake.send_accepted(0, b"alice", b"behind", ())
+    intake.flush()
+    letters = {letter.value: letter for letter in kafka.dead_letters()}
+    cut = letters.pop(value[:65_536])
+    assert sorted(letters) == [b"last", b"small"]
+    assert (cut.key, cut.headers[0]) == (None, ("reason", b"undecodable"))
+    assert json.loads(dict(cut.headers)["detail"]) == {
+        "problem": "x",
+        "bytes": len(value),
+        "sha256": hashlib.sha256(value).hexdigest(),
+        "kept_bytes": 65_536,
+    }
+    assert kafka.accepted() == {0: [Written(b"alice", b"behind", ())]}
+
+
+HOSTILE_PROBE = """
+import asyncio, sys
+from aiokafka import AIOKafkaProducer
+
+class Name:
+    def encode(self, *_):
+        return b"\\xff\\xfe"
+
+async def send(server, topic):
+    probe = AIOKafkaProducer(bootstrap_servers=server)
+    await probe.start()
+    good, bad = (b"good", [("x", b"1")]), (b"bad", [(Name(), b"1"), ("traceparent", None)])
+    for value, headers in [*[good] * 100, bad, good, bad]:
+        await probe.send_and_wait(topic, value, partition=1, headers=headers)
+    await probe.stop()
+
+asyncio.run(send(*sys.argv[1:]))
+"""
+
+
+def test_headers_that_are_no_text_are_no_headers(kafka):
+    """The client cannot read a header whose name is not UTF-8: the record comes all the same, without headers.
+
+    No client of Python sends such a name, but probes speak other languages: aiokafka without its C code can be made to.
+    """
+    server = kafka.settings.kafka.bootstrap_servers
+    subprocess.run(
+        [sys.executable, "-c", HOSTILE_PROBE, server, USAGE_RECEIVED.name],
+        env={**os.environ, "AIOKAFKA_NO_EXTENSIONS": "1"}, check=True, timeout=WAIT_S,
+    )  # fmt: skip
+    found = [(record.value, record.headers) for record in polled(kafka.open(), 103)]
+    good, bad = (b"good", (("x", b"1"),)), (b"bad", ())
+    assert found == [*[good] * 100, bad, good, bad]

@@ -42,10 +42,11 @@ REPEATED = 0.03
 
 
 class Worker:
-    """One charge process."""
+    """One process: charge, or another part of the pipeline."""
 
-    def __init__(self, settings: Settings, folder: Path, name: str, port: int) -> None:
+    def __init__(self, settings: Settings, folder: Path, name: str, port: int, part: str = "charge") -> None:
         self.port = port
+        self.part = part
         self.log = folder / f"{name}.log"
         env = {key: value for key, value in os.environ.items() if not key.startswith("CHARGELINE_")}
         env |= {
@@ -53,12 +54,12 @@ class Worker:
             "CHARGELINE_KAFKA__BOOTSTRAP_SERVERS": str(settings.kafka.bootstrap_servers),
             "CHARGELINE_REDIS__URL": str(settings.redis.url),
             "CHARGELINE_REDIS__SOCKET_TIMEOUT_S": "3",
-            "CHARGELINE_HTTP__CHARGE_PORT": str(port),
+            f"CHARGELINE_HTTP__{part.upper()}_PORT": str(port),
             "CHARGELINE_CHARGE__INSTANCE_ID": name,
         }
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "deploy.cli", "run", "charge"], env=env, stdout=log, stderr=log
+                [sys.executable, "-m", "deploy.cli", "run", part], env=env, stdout=log, stderr=log
             )
 
     def kill(self) -> None:
@@ -137,9 +138,9 @@ class Deployment:
 
     # --- breaking it ---
 
-    def start_worker(self, name: str | None = None) -> Worker:
+    def start_worker(self, name: str | None = None, part: str = "charge") -> Worker:
         """Start one more process; one of the same name takes the place of the one before without a wait."""
-        worker = Worker(self.settings, self.folder, name or f"charge-{len(self.workers)}", _free_port())
+        worker = Worker(self.settings, self.folder, name or f"{part}-{len(self.workers)}", _free_port(), part)
         self.workers.append(worker)
         return worker
 

@@ -171,7 +171,7 @@ def extra(keys):
         (PLAN.replace("currency: EUR\n", ""), "the catalogue has no 'currency'"),
         (PLAN + "plans: []\n", "key 'plans' is written twice"),
         ("a: [", "no YAML"),
-        ("a: &a [*a]", "nested too deep"),
+        ("a: &a [*a]", "*a stands for nothing that is written above it"),
         ("- 1", "a catalogue file is a mapping of keys, not a list"),
     ],
 )

@@ -10,6 +10,7 @@ from pipeline.adapters.avro import ACCEPTED_USAGE, USAGE_RECORD
 from pipeline.adapters.directory import Directory
 from pipeline.adapters.usage_codec import UsageDecoder, encode_accepted
 from pipeline.domain.mediation import (
+    HEADERS_BYTES_MAX,
     Accepted,
     DeadLetter,
     MediationRules,
@@ -62,6 +63,8 @@ def raw(usage, headers=(), at=NOW):
 
 
 def outcome(usage, known=OURS, rules=RULES, headers=(), at=NOW):
+    if isinstance(usage, Refusal):
+        return mediate(raw(b"unread", headers, at), usage, known, rules)
     record = raw(usage, headers, at)
     return mediate(record, UsageDecoder().decode(record.value), known, rules)
 
@@ -80,6 +83,7 @@ def test_an_accepted_record_is_the_record_and_where_it_came_from():
 
 
 WHY = {
+    "quarantined": [Refusal("quarantined", {})],  # decided before the bytes are read
     "undecodable": [b"", b"\xc3\x01", b"junk", None, USAGE_RECORD.encode(CALL._asdict()) + b"\0"],
     "unknown_schema": [b"\xc3\x01" + bytes(8) + b"\0", ACCEPTED_USAGE.encode(outcome(CALL).usage._asdict())],
     "out_of_bounds": [CALL._replace(record_id="")],
@@ -300,6 +304,13 @@ def test_the_trace_and_the_event_travel_on():
     """`traceparent` and CloudEvents attributes go with an accepted record, what describes its bytes does not."""
     headers = (("traceparent", b"00-1"), ("ce_id", b"x"), ("content-type", b"avro"), ("reason", b"old"))
     assert accepted_headers(outcome(CALL, headers=headers)) == headers[:2]
+
+
+@pytest.mark.parametrize(("size", "kept"), [(HEADERS_BYTES_MAX - 4, True), (HEADERS_BYTES_MAX - 3, False)])
+def test_headers_too_large_to_travel_stay_behind(size, kept):
+    """A probe cannot make an accepted record that the next topic does not take: the record goes on without them."""
+    headers = (("ce_x", bytes(size)),)
+    assert accepted_headers(outcome(CALL, headers=headers)) == (headers if kept else ())
 
 
 TEXT = st.one_of(st.none(), st.text(max_size=300), st.from_regex(r"\+?[0-9 ()-]{1,20}", fullmatch=True))

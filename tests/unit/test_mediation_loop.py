@@ -131,7 +131,7 @@ def test_nothing_is_committed_before_all_is_delivered(world, delivered):
     if delivered < 3:
         with pytest.raises(NotDeliveredError):
             world.mediator.step()
-        assert world.topics.committed == {}
+        assert not any(world.topics.committed.values())
         world.start()
     world.drain()
     assert {usage["record_id"] for usage in world.accepted()} == {"r-1", "r-2"}
@@ -195,7 +195,126 @@ def test_an_unread_directory_stops_everything(world):
     world.topics.receive(0, NOW, call("r-1"))
     with pytest.raises(TimeoutError):
         world.mediator.step()
-    assert (world.topics.committed, world.accepted(), world.topics.dead_letters) == ({}, [], [])
+    assert not any(world.topics.committed.values())
+    assert (world.accepted(), world.topics.dead_letters) == ([], [])
+
+
+class Death(BaseException):
+    """The process is gone: nothing of it runs any more, no handler, no commit."""
+
+
+class Deadly(UsageDecoder):
+    """A decoder that values of one kind kill; it remembers what it was given."""
+
+    def __init__(self):
+        super().__init__()
+        self.read = []
+
+    def decode(self, value):
+        self.read.append(value)
+        if value.startswith(b"deadly"):
+            raise Death
+        return super().decode(value)
+
+
+def deaths_until_drained(world, at_most=40):
+    """Start mediate again after each death, as a supervisor does; return how often it died."""
+    deaths = 0
+    while True:
+        try:
+            world.drain()
+        except Death:
+            deaths += 1
+            assert deaths <= at_most, "it dies of the same record for ever"
+            world.start()
+        else:
+            return deaths
+
+
+@pytest.mark.parametrize("place", range(7))
+def test_a_deadly_record_is_set_aside_after_it_killed_alone(place):
+    """Two deaths with others in hand, one alone, then it is a dead letter unread; everybody else is accepted once."""
+    world = World(binding("msisdn-+8613800000001", "alice"), decoder=Deadly())
+    for n in range(7):
+        world.topics.receive(n % 2, NOW, b"deadly" if n == place else call(f"r-{n}"))
+    deaths = deaths_until_drained(world)
+    assert 3 <= deaths <= 4, "a batch that is not the first of a life is not noted: one death more"
+    assert world.reasons() == ["quarantined"]
+    assert sorted({usage["record_id"] for usage in world.accepted()}) == [f"r-{n}" for n in range(7) if n != place]
+    world.decoder.read.clear()
+    world.topics.receive(0, NOW, call("r-8"))
+    world.start()
+    world.drain()
+    assert len(world.decoder.read) == 1, "the suspicion ends with the batch that caused it"
+    assert not any(world.topics.notes.values())
+
+
+@given(st.lists(st.tuples(st.integers(0, 1), st.booleans()), max_size=12))
+def test_deadly_records_anywhere_stop_nobody(received):
+    """However many there are: each is one dead letter, each other record is accepted, and the deaths end."""
+    world = World(binding("msisdn-+8613800000001", "alice"), decoder=Deadly())
+    for n, (partition, deadly) in enumerate(received):
+        world.topics.receive(partition, NOW, b"deadly" if deadly else call(f"r-{n}"))
+    deaths = deaths_until_drained(world)
+    deadly = sum(kind for _, kind in received)
+    assert deaths <= 4 * deadly
+    assert world.reasons() == ["quarantined"] * deadly
+    assert {usage["record_id"] for usage in world.accepted()} == {
+        f"r-{n}" for n, (_, kind) in enumerate(received) if not kind
+    }
+
+
+def test_an_error_is_no_death(world):
+    """A broker that fails again and again makes no record deadly: an attempt that ended in an error is taken back."""
+    world.topics.receive(0, NOW, call("r-1"))
+    for _ in range(5):
+        world.intake.deliver_at_most = 0
+        with pytest.raises(NotDeliveredError):
+            world.mediator.step()
+        world.start()
+    world.drain()
+    assert [usage["record_id"] for usage in world.accepted()] == ["r-1"]
+    assert world.reasons() == []
+
+
+def test_a_broker_that_cannot_be_told_counts_as_a_death(world):
+    """The error under way is the one that is raised; that the attempt could not be taken back is said beside it."""
+    world.topics.receive(0, NOW, call("r-1"))
+    world.intake.deliver_at_most = 0
+    noted = world.intake.commit
+
+    def silent_from_now_on(*said):
+        noted(*said)
+        world.intake.commit = refuse
+
+    def refuse(*_):
+        raise TimeoutError
+
+    world.intake.commit = silent_from_now_on
+    with pytest.raises(NotDeliveredError) as raised:
+        world.mediator.step()
+    assert raised.value.__notes__ == ["the attempt stays counted as a death: TimeoutError"]
+    assert set(world.topics.notes.values()) == {"1/0/1"}
+
+
+def test_an_innocent_behind_a_vanished_record_is_read(world):
+    """What lies at another offset than the deadly record is another record."""
+    raw = world.topics.receive(0, NOW, call("r-1"))
+    place = raw.topic, raw.partition
+    world.topics.notes[place] = "3/7/9"
+    world.start()
+    world.drain()
+    assert [usage["record_id"] for usage in world.accepted()] == ["r-1"]
+
+
+@pytest.mark.parametrize("note", ["", "hello", "1/2", "-1/0/0", "3/0/1 ", "9999999999/0/0"])
+def test_a_note_of_somebody_else_says_nothing(world, note):
+    """Offsets that another tool committed bring no note of ours, and no suspicion."""
+    raw = world.topics.receive(0, NOW, call("r-1"))
+    world.topics.notes[raw.topic, raw.partition] = note
+    world.start()
+    world.drain()
+    assert [usage["record_id"] for usage in world.accepted()] == ["r-1"]
 
 
 VALUES = st.one_of(st.just(b"junk"), st.just(None), st.integers(1, 4).map(lambda n: call("r", f"+861380000000{n}")))

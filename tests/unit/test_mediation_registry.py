@@ -102,7 +102,30 @@ def test_a_number_unknown_today_is_asked_again():
         assert decoder.decode(framed(7)).record_id == "r-1"
 
 
-@pytest.mark.parametrize("answer", [(500, b""), (401, b""), (429, b""), (200, b"<html>"), (200, b"[]"), (200, b"{}")])
+def test_numbers_made_up_take_no_memory():
+    """A probe may name any of four thousand million schemas: only those that are ours are remembered."""
+    with registry_server({"/schemas/ids/7": schema(PUBLISHED), "/schemas/ids/8": schema(OTHER)}) as (url, asked):
+        registry = Registry(url, 2, USAGE_RECORD)
+        for _ in range(2):
+            registry.fetch(range(50))
+        assert registry.fingerprint(7) == USAGE_RECORD.fingerprint
+        assert len(registry._fingerprints) == 1
+        assert asked.count("/schemas/ids/7") == 1
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        (500, b""),
+        (401, b""),
+        (429, b""),
+        (200, b"<html>"),
+        (200, b"[]"),
+        (200, b"{}"),
+        (200, b"[" * 100_000),
+        (200, b" " * 5_000_000),
+    ],
+)
 def test_no_answer_is_a_wait(answer):
     """An error of the registry, or something in between, says nothing about the record."""
     with registry_server({"/schemas/ids/7": answer}) as (url, _):

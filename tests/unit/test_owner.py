@@ -64,6 +64,23 @@ def test_an_unread_record_keeps_its_first_bytes_and_its_hash(partition):
     assert event.digest is not None
 
 
+@pytest.mark.parametrize("field", ["start_time", "received_at"])
+@pytest.mark.parametrize("moment", [-1, 4_102_444_800_001, 2**63 - 1])
+def test_a_time_that_no_record_has_is_not_read(field, moment):
+    """It would set the partition's clock for ever, or write an event that no reader takes: it is REJECTED, kept."""
+    partition = Partition()
+    partition.publish(opening())
+    partition.publish(usage("far", **{field: moment}), usage("near"))
+    partition.drain()
+    partition.check()
+    assert [(s.event.kind, s.event.reason) for s in partition.stored()] == [
+        ("ACCOUNT_CHANGED", "opened"),
+        ("REJECTED", "undecodable"),
+        ("CHARGED", None),
+    ]
+    assert json.loads(partition.stored()[1].event.detail)["problem"] == "a time that no record has"
+
+
 def test_a_command_larger_than_64_kib_is_not_read():
     """Commands are at most 64 KiB; a larger one is REJECTED undecodable."""
     partition = Partition()

@@ -7,7 +7,7 @@ number is a number and a quantity within bounds is asked of every record alike, 
 import json
 from typing import Any, Final, NamedTuple
 
-from pipeline.adapters.command_json import parse_time
+from pipeline.adapters.command_json import parse_time, shown_name
 from pipeline.adapters.ledger_codec import iso_time
 from pipeline.domain.outcome import Refusal
 from pipeline.domain.usage import (
@@ -28,7 +28,6 @@ _INT: Final = "a whole number of 32 bits"
 _LONG: Final = "a whole number of 64 bits"
 _FLAG: Final = "true or false"
 _TIME: Final = "a time like 2026-10-01T08:00:00+08:00 (with its offset, or Z)"
-_FOUND_CHARACTERS_MAX: Final = 40
 
 
 class _Field(NamedTuple):
@@ -100,7 +99,7 @@ def usage_from_json(document: Any) -> UsageRecord | Refusal:
     if not isinstance(document, dict):
         return _undecodable(json="not one object a line")
     wrong: dict[str, object] = {}
-    if unknown := sorted(str(name)[:_FOUND_CHARACTERS_MAX] for name in document if name not in _FIELDS):
+    if unknown := sorted(shown_name(name) for name in document if name not in _FIELDS):
         wrong["unknown"] = unknown
     if missing := [name for name in _REQUIRED if name not in document]:
         wrong["missing"] = missing

@@ -8,6 +8,7 @@ default is not the one of Java's client).
 
 import time
 from collections.abc import Sequence
+from operator import methodcaller
 from typing import Any, Final, NamedTuple
 
 from confluent_kafka import (
@@ -92,6 +93,7 @@ def connection(settings: Settings) -> dict[str, Any]:
         "bootstrap.servers": kafka.bootstrap_servers,
         "security.protocol": kafka.security_protocol,
         "socket.keepalive.enable": True,
+        "socket.timeout.ms": kafka.socket_timeout_ms,
         "reconnect.backoff.max.ms": 1_000,
         "log_level": 3,
     }
@@ -120,10 +122,18 @@ def producer(settings: Settings, **extra: Any) -> Producer:
             "compression.type": "lz4",
             "linger.ms": 5,
             "batch.size": 1_000_000,
-            "queue.buffering.max.messages": 500_000,
+            **_producer_queue(settings),
             **extra,
         }
     )
+
+
+def _producer_queue(settings: Settings) -> dict[str, Any]:
+    """Return how much a producer holds: beyond it `produce` raises BufferError, and the caller waits."""
+    return {
+        "queue.buffering.max.messages": settings.kafka.producer_queue_records,
+        "queue.buffering.max.kbytes": settings.kafka.producer_queue_kbytes,
+    }
 
 
 def transactional_producer(settings: Settings, transactional_id: str) -> Producer:
@@ -136,6 +146,7 @@ def transactional_producer(settings: Settings, transactional_id: str) -> Produce
             "compression.type": "lz4",
             "linger.ms": 2,
             "batch.size": 1_000_000,
+            **_producer_queue(settings),
             "message.max.bytes": 4 * 1024 * 1024,
             "retry.backoff.ms": 5,
         }
@@ -196,8 +207,24 @@ def fetched(message: Message) -> Fetched:
         message.timestamp()[1],
         message.key(),
         message.value(),
-        tuple(message.headers() or ()),
+        _headers(message),
     )
+
+
+_ask_headers: Final = methodcaller("headers")
+"""A call that looks at the result: the interpreter's fast path for methods does not, see `_headers`."""
+
+
+def _headers(message: Message) -> tuple[tuple[str, bytes | None], ...]:
+    """Return the headers; none where a name is not UTF-8, for the library cannot read them then.
+
+    It sets an error and returns a list with a hole in it, which ends the process when touched. A call that looks at
+    the result raises SystemError instead, the first time only.
+    """
+    try:
+        return tuple(_ask_headers(message) or ())
+    except SystemError:
+        return ()
 
 
 def end_offsets(

@@ -1,13 +1,16 @@
 """Mediate's edge to the broker: raw records by group, what becomes of them by an idempotent producer, the directory."""
 
-from collections.abc import Sequence
+import hashlib
+import json
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from pipeline.adapters.directory import Directory
-from pipeline.adapters.intake import NotDeliveredError, Positions
+from pipeline.adapters.intake import NO_NOTES, NotDeliveredError, Notes, Positions
 from pipeline.adapters.kafka.client import (
     TIMESTAMP_LOG_APPEND_TIME,
     BrokerError,
+    Consumer,
     KafkaError,
     KafkaException,
     Message,
@@ -17,13 +20,17 @@ from pipeline.adapters.kafka.client import (
     producer,
 )
 from pipeline.adapters.kafka.reader import FollowingReader
-from pipeline.domain.mediation import Headers, RawRecord
+from pipeline.domain.mediation import DEAD_LETTER_HEADERS, Headers, RawRecord
 from pipeline.settings import Settings
 from pipeline.topics import SUBSCRIBER, USAGE_ACCEPTED, USAGE_DEAD_LETTER, USAGE_RECEIVED
 
 GROUP: Final = "chargeline-mediate"
 SEND_BYTES_MAX: Final = 64 * 1024 * 1024
 """Of one record before compression: a probe's, compressed well, may be longer than its topic's limit suggests."""
+KEPT_BYTES: Final = 64 * 1024
+"""What is kept of a dead letter that its topic does not take whole."""
+Letter = tuple[bytes | None, bytes | None, Headers]
+"""Key, value and headers."""
 _FULL_WAIT_S: Final = 0.5
 _FLUSH_GRACE_S: Final = 5
 
@@ -35,6 +42,7 @@ class KafkaIntake:
         self._delivery_timeout_s = settings.mediate.delivery_timeout_ms / 1000
         self._request_timeout_s = settings.kafka.request_timeout_ms / 1000
         self._failure: KafkaError | None = None
+        self._too_long: list[Letter] = []
         self._producer = producer(
             settings,
             **{
@@ -46,8 +54,16 @@ class KafkaIntake:
             },
         )
         # a partition that is given to us waits for the fetch under way: keep that short
-        self._consumer = group_consumer(settings, GROUP, **{"fetch.wait.max.ms": 50})
-        self._consumer.subscribe([USAGE_RECEIVED.name])
+        limits = {
+            "fetch.wait.max.ms": settings.mediate.fetch_wait_ms,
+            "queued.max.messages.kbytes": settings.mediate.queued_kbytes,
+        }
+        self._consumer = group_consumer(settings, GROUP, **limits)
+        self._given: list[TopicPartition] | None = []
+        """partitions as the group gave them last, until somebody asks"""
+        self._consumer.subscribe(
+            [USAGE_RECEIVED.name], on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_revoke
+        )
 
     def poll(self, records_max: int, timeout_s: float) -> list[RawRecord]:
         """Return what was fetched; raises KafkaException on an error, BrokerError where the time is not the broker's.
@@ -82,10 +98,25 @@ class KafkaIntake:
                 return
 
     def send_dead_letter(self, key: bytes | None, value: bytes | None, headers: Headers) -> None:
-        """Hand it to the producer, waiting while its queue is full."""
+        """Hand it to the producer, waiting while its queue is full.
+
+        A probe's compression may be better than ours: a letter that its topic does not take is sent again by `flush`,
+        as `cut_letter` makes it.
+        """
+
+        def report(error: KafkaError | None, _message: Message) -> None:
+            if error is not None and error.code() == KafkaError.MSG_SIZE_TOO_LARGE:
+                self._too_long.append(cut_letter(key, value or b"", headers))
+            else:
+                self._on_failure(error, _message)
+
+        self._put_letter((key, value, headers), report)
+
+    def _put_letter(self, letter: Letter, report: Callable[[KafkaError | None, Message], None]) -> None:
+        key, value, headers = letter
         while True:
             try:
-                self._producer.produce(USAGE_DEAD_LETTER.name, value, key, headers=list(headers))
+                self._producer.produce(USAGE_DEAD_LETTER.name, value, key, headers=list(headers), on_delivery=report)
             except BufferError:
                 self._make_room()
             else:
@@ -94,13 +125,33 @@ class KafkaIntake:
     def flush(self) -> None:
         """Wait for all acknowledgements, as long as the delivery time-out allows."""
         left = self._producer.flush(self._delivery_timeout_s + _FLUSH_GRACE_S)
+        if self._too_long and not left:
+            cut, self._too_long = self._too_long, []
+            for letter in cut:
+                self._put_letter(letter, self._on_failure)
+            left = self._producer.flush(self._delivery_timeout_s + _FLUSH_GRACE_S)
         self._raise_failure()
         if left:
             raise NotDeliveredError(f"{left} records were not acknowledged within {self._delivery_timeout_s:g} s")
 
-    def commit(self, positions: Positions) -> None:
+    def taken_over(self) -> Notes | None:
+        """Ask the group's coordinator, once after each change; raises KafkaException."""
+        if self._given is None:
+            return None
+        given, self._given = self._given, None
+        found = {}
+        for answer in self._consumer.committed(given, self._request_timeout_s) if given else ():
+            if answer.error is not None:
+                raise KafkaException(answer.error)
+            found[answer.topic, answer.partition] = answer.metadata or ""
+        return found
+
+    def commit(self, positions: Positions, notes: Notes = NO_NOTES) -> None:
         """Commit and wait for the answer; raises KafkaException."""
-        asked = [TopicPartition(topic, partition, offset) for (topic, partition), offset in positions.items()]
+        asked = [
+            TopicPartition(topic, partition, offset, metadata=notes.get((topic, partition), ""))
+            for (topic, partition), offset in positions.items()
+        ]
         for answer in self._consumer.commit(offsets=asked, asynchronous=False):
             if answer.error is not None:
                 raise KafkaException(answer.error)
@@ -108,7 +159,8 @@ class KafkaIntake:
     def lag(self) -> int:
         """Ask the broker for each partition's end; raises KafkaException where it does not answer in time."""
         assigned = self._consumer.assignment()
-        if not assigned:
+        if not assigned:  # its session may have ended because the broker is away: that is no empty topic
+            self._consumer.list_topics(USAGE_RECEIVED.name, self._request_timeout_s)
             return 0
         total = 0
         committed = self._consumer.committed(assigned, self._request_timeout_s)
@@ -122,6 +174,12 @@ class KafkaIntake:
         """Leave the group; what was sent and not flushed is given up."""
         self._producer.purge()
         self._consumer.close()
+
+    def _on_assign(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        self._given = partitions
+
+    def _on_revoke(self, _consumer: Consumer, _partitions: list[TopicPartition]) -> None:
+        self._given = []
 
     def _on_failure(self, error: KafkaError | None, _message: Message) -> None:
         self._failure = self._failure or error
@@ -161,6 +219,18 @@ class KafkaDirectory:
     def close(self) -> None:
         """Leave the broker."""
         self._reader.close()
+
+
+def cut_letter(key: bytes | None, value: bytes, headers: Headers) -> Letter:
+    """Return the beginning of a letter too long for its topic, with the size and SHA-256 of the whole in its detail.
+
+    Key and the raw record's own headers may be what is too long: they are left out, and only ours stay.
+    """
+    ours = {name: said for name, said in headers if name in DEAD_LETTER_HEADERS}
+    detail = json.loads(ours.get("detail") or b"{}")
+    cut = {"bytes": len(value), "sha256": hashlib.sha256(value).hexdigest(), "kept_bytes": KEPT_BYTES}
+    ours["detail"] = json.dumps({**detail, **cut}, ensure_ascii=False, separators=(",", ":")).encode()
+    return key if len(key or b"") <= KEPT_BYTES else None, value[:KEPT_BYTES], tuple(ours.items())
 
 
 def _raw(message: Message) -> RawRecord:

@@ -63,6 +63,17 @@ class Membership:
             raise KafkaException(self._fatal)
         self.polls += 1
 
+    def broker_trouble(self, timeout_s: float) -> str | None:
+        """Ask the broker for the topic; return what is wrong, None where it answers in time.
+
+        A member whose broker is away owns nothing and has no error to show: only a question tells.
+        """
+        try:
+            self._consumer.list_topics(USAGE_ACCEPTED.name, timeout_s)
+        except KafkaException as error:
+            return f"did not answer: {error.args[0].str()}"
+        return None
+
     def show_progress(self, offsets: Mapping[int, int]) -> None:
         """Commit offsets so that tools show a lag; nothing depends on them, so errors are of no consequence."""
         if offsets:

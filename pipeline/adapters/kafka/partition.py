@@ -3,7 +3,7 @@
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from typing import Final
+from typing import Any, Final
 
 from pipeline.adapters.kafka.catalogue_feed import CatalogueFeed
 from pipeline.adapters.kafka.client import (
@@ -166,14 +166,27 @@ class KafkaPartition:
         try:
             producer.begin_transaction()
             for account, value in events:
-                producer.produce(AUDIT.name, value, account, self._partition)
+                self._produce(producer, AUDIT.name, value, account, self._partition)
             if bindings:  # events first: a take-over mends rows that were torn off, but not rows ahead of their event
                 producer.flush(self._timeout_s)
             for key, value in bindings:
-                producer.produce(SUBSCRIBER.name, value, key)
+                self._produce(producer, SUBSCRIBER.name, value, key)
             producer.commit_transaction(self._settings.charge.transaction_timeout_ms / 1000)
         except KafkaException as error:
             raise _named(error) from None
+
+    def _produce(self, producer: Producer, *record: Any) -> None:
+        """Hand a record of the transaction over, waiting while the queue is full: it empties as the broker answers."""
+        deadline = time.monotonic() + self._settings.charge.transaction_timeout_ms / 1000
+        while True:
+            try:
+                producer.produce(*record)
+            except BufferError:
+                producer.poll(_POLL_S)
+                if time.monotonic() > deadline:
+                    raise BrokerError("the queue of the transaction did not empty in time") from None
+            else:
+                return
 
     def close(self) -> None:
         """See PartitionEdge."""
