@@ -42,6 +42,8 @@ from pipeline.settings import ChargeSettings
 from pipeline.topics import partition_of
 
 APPLY_EVENTS_MAX = 2_000
+TORN_EVENTS_MAX = 4_000
+"""More than any batch writes: how far back directory rows can have been torn from their events."""
 PLACES_MAX = 1_000_000
 """Accounts whose partition is remembered: an int a name."""
 DEATHS_BEFORE_SINGLE = 2
@@ -158,7 +160,7 @@ class Owner:
         included, was committed, or here. What was torn is one batch at most.
         """
         ledger_seq = 0 if last is None else last.event.seq
-        seen = max(int(view.get("seq", "0")), ledger_seq - APPLY_EVENTS_MAX)
+        seen = max(int(view.get("seq", "0")), ledger_seq - TORN_EVENTS_MAX)
         if seen == ledger_seq:
             return
         unseen = [stored.event for stored in self._edge.events_after(seen)]

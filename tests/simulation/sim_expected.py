@@ -143,6 +143,8 @@ class Books:
             return self._same(event, ("REVIEW", "quarantined", 0))
         if command is None:
             return self._same(event, ("REJECTED", "undecodable", 0))
+        if command["actor"] == "deadly":
+            return "a command that ends the process was read"
         if event.command != command:
             return "the command is not the one that came"
         name = command["account"]

@@ -32,6 +32,7 @@ class Story:
         self.commands: list[dict[str, Any]] = []
         self._to_open = list(range(len(ACCOUNTS)))
         self._deadly = 1 if self._rng.random() < 0.08 else 0
+        self._deadly_commands = 1 if self._rng.random() < 0.04 else 0
         self._moves = self._rng.random() < 0.4
 
     def open_some(self) -> None:
@@ -177,7 +178,10 @@ class Story:
             self._send("adjust", f"c{number}", account, amount=amount, reason="r", charge_id=f"{partition}-{seq}")
 
     def _send(self, kind: str, command_id: str, account: str, **fields: Any) -> None:
-        record = {**_COMMAND_FIELDS, "type": kind, "command_id": command_id, "account": account, "actor": "sim"}
+        deadly = self._deadly_commands and len(self.commands) > 6
+        self._deadly_commands -= deadly
+        record = {**_COMMAND_FIELDS, "type": kind, "command_id": command_id, "account": account}
+        record["actor"] = "deadly" if deadly else "sim"
         self._put({**record, "at": self._world.clock, **fields})
 
     def _put(self, command: dict[str, Any]) -> None:
