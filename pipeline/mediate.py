@@ -9,8 +9,9 @@ from contextlib import ExitStack, closing
 from functools import lru_cache
 from typing import Final, NamedTuple, Protocol
 
-from pipeline.adapters import health
+from pipeline.adapters import crash_points, health
 from pipeline.adapters.avro import USAGE_RECORD
+from pipeline.adapters.crash_points import reached
 from pipeline.adapters.intake import DirectoryFeed, Intake
 from pipeline.adapters.kafka.client import KafkaException
 from pipeline.adapters.kafka.intake import KafkaDirectory, KafkaIntake
@@ -115,16 +116,22 @@ class Mediator:
         """Send on what a batch becomes and commit it: either all of it, or the process ends, or it comes again."""
         if not raws:
             return Settled()
+        reached("mediate.after_poll")
         try:
             self._decoder.prepare(raw.value for raw in raws)
         except RegistryUnreachableError as error:
             self._intake.give_back(raws)
             return Settled(waiting_for=str(error))
         self._directory.read_to_end()
+        reached("mediate.after_directory")
         outcomes = self._decide(raws, [self._decode(raw.value) for raw in raws])
+        reached("mediate.after_decide")
         reasons = self._send(outcomes)
+        reached("mediate.after_send")
         self._intake.flush()
+        reached("mediate.after_flush")
         self._intake.commit({(raw.topic, raw.partition): raw.offset + 1 for raw in raws})
+        reached("mediate.after_commit")
         newest = max(raw.broker_time_ms for raw in raws)
         return Settled(len(raws), len(raws) - reasons.total(), reasons, newest)
 
@@ -224,6 +231,7 @@ class _Counts:
 
 
 def _run(settings: Settings, stop: threading.Event, stack: ExitStack) -> None:
+    crash_points.arm(settings)
     metrics, status = Metrics("mediate"), _Status()
     server = stack.enter_context(
         closing(health.serve(settings.http.host, settings.http.mediate_port, lambda: status.checks, metrics))

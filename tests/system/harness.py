@@ -19,6 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import psutil
 from charging_traffic import DOCUMENT, account_name, command, usage
 
 from deploy.local.process import Child, stop
@@ -42,9 +43,13 @@ REPEATED = 0.03
 
 
 class Worker:
-    """One charge process."""
+    """One process, of charge if nothing else is said; `crash_at`: where it is to die or stop, see crash_points."""
 
-    def __init__(self, settings: Settings, folder: Path, name: str, port: int) -> None:
+    def __init__(
+        self, settings: Settings, folder: Path, name: str, port: int, crash_at: str = "", process: str = "charge"
+    ) -> None:
+        self.name = name
+        self.process_name = process
         self.port = port
         self.log = folder / f"{name}.log"
         env = {key: value for key, value in os.environ.items() if not key.startswith("CHARGELINE_")}
@@ -53,12 +58,13 @@ class Worker:
             "CHARGELINE_KAFKA__BOOTSTRAP_SERVERS": str(settings.kafka.bootstrap_servers),
             "CHARGELINE_REDIS__URL": str(settings.redis.url),
             "CHARGELINE_REDIS__SOCKET_TIMEOUT_S": "3",
-            "CHARGELINE_HTTP__CHARGE_PORT": str(port),
+            f"CHARGELINE_HTTP__{process.upper()}_PORT": str(port),
+            "CHARGELINE_CRASH_AT": crash_at,
             "CHARGELINE_CHARGE__INSTANCE_ID": name,
         }
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "deploy.cli", "run", "charge"], env=env, stdout=log, stderr=log
+                [sys.executable, "-m", "deploy.cli", "run", process], env=env, stdout=log, stderr=log
             )
 
     def kill(self) -> None:
@@ -68,6 +74,10 @@ class Worker:
 
     def sleep(self) -> None:
         os.kill(self.process.pid, signal.SIGSTOP)
+
+    def sleeps(self) -> bool:
+        """Whether it was stopped, by itself or by us."""
+        return psutil.Process(self.process.pid).status() == psutil.STATUS_STOPPED
 
     def wake(self) -> None:
         os.kill(self.process.pid, signal.SIGCONT)
@@ -137,9 +147,10 @@ class Deployment:
 
     # --- breaking it ---
 
-    def start_worker(self, name: str | None = None) -> Worker:
+    def start_worker(self, name: str | None = None, crash_at: str = "", process: str = "charge") -> Worker:
         """Start one more process; one of the same name takes the place of the one before without a wait."""
-        worker = Worker(self.settings, self.folder, name or f"charge-{len(self.workers)}", _free_port())
+        name = name or f"{process}-{len(self.workers)}"
+        worker = Worker(self.settings, self.folder, name, _free_port(), crash_at, process)
         self.workers.append(worker)
         return worker
 
@@ -166,9 +177,21 @@ class Deployment:
         return size
 
     def wipe_redis(self) -> None:
+        self._ask_redis("FLUSHALL")
+
+    def break_scripts(self) -> None:
+        """Let Redis refuse to add to a set: apply then ends half way, its hashes written, its `seq` not."""
+        self._ask_redis("ACL", "SETUSER", "default", "-sadd")
+
+    def mend_scripts(self) -> None:
+        self._ask_redis("ACL", "SETUSER", "default", "+sadd")
+
+    def _ask_redis(self, *words: str) -> None:
         store = RedisStore(self.settings)
-        store._redis.flushall()
-        store.close()
+        try:
+            store._call(*words)
+        finally:
+            store.close()
 
     # --- traffic ---
 

@@ -5,6 +5,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
+from pipeline.adapters.crash_points import reached
 from pipeline.adapters.kafka.catalogue_feed import CatalogueFeed
 from pipeline.adapters.kafka.client import (
     BrokerError,
@@ -169,6 +170,7 @@ class KafkaPartition:
                 producer.produce(AUDIT.name, value, account, self._partition)
             for key, value in bindings:
                 producer.produce(SUBSCRIBER.name, value, key)
+            reached("charge.after_produce")
             producer.commit_transaction(self._settings.charge.transaction_timeout_ms / 1000)
         except KafkaException as error:
             raise _named(error) from None
