@@ -16,10 +16,10 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
+from answers import Answers
 from charging_traffic import account_name, command
 from harness import Deployment, Worker
 from soak_traffic import Traffic, bill, document, poison
@@ -27,30 +27,19 @@ from soak_traffic import Traffic, bill, document, poison
 from consumers.audit.verify import verify
 from pipeline.adapters.avro import ACCOUNT_COMMAND, CATALOGUE_VERSION
 from pipeline.adapters.crash_points import POINTS
-from pipeline.adapters.kafka.client import (
-    ConsumerGroupTopicPartitions,
-    KafkaException,
-    TopicPartition,
-    admin,
-    end_offsets,
-    producer,
-)
-from pipeline.adapters.kafka.intake import GROUP
+from pipeline.adapters.kafka.client import producer
 from pipeline.adapters.kafka.reader import FollowingReader
-from pipeline.adapters.kafka.topics import describe_topics
 from pipeline.adapters.ledger_codec import decode_event
 from pipeline.adapters.store.redis import RedisStore
 from pipeline.domain.catalogue import canonical_bytes, compile_catalogue
 from pipeline.topics import ACCOUNT_COMMAND as COMMANDS
-from pipeline.topics import AUDIT, CATALOGUE, USAGE_ACCEPTED, USAGE_DEAD_LETTER, USAGE_RECEIVED, partition_of
+from pipeline.topics import AUDIT, CATALOGUE, USAGE_DEAD_LETTER, USAGE_RECEIVED, partition_of
 
 RECOVERY_MAX_S: Final = 180
 KINDS: Final = (
     "kill charge", "kill charge", "kill mediate", "crash point", "crash point", "stop charge", "stop mediate",
     "cut redis", "wipe redis", "kill redis", "half a script", "stop redis", "kill broker", "stop broker",
 )  # fmt: skip
-UNANSWERED: Final = (KafkaException, RuntimeError, OSError)
-"""What asking a server that is just being broken may raise."""
 
 
 class Soak:
@@ -69,7 +58,7 @@ class Soak:
         self.chance = random.Random(f"{options.seed}:{self.state['ran_s']}")
         self.deployment = Deployment(self.folder / "data", options.partitions)
         self.settings = self.deployment.settings
-        self._facts = describe_topics(self.settings)
+        self.answers = Answers(self.settings)
         self.live: dict[str, Worker] = {}
         self.restarts = 0
         self._undelivered = 0
@@ -132,54 +121,25 @@ class Soak:
                 self.restarts += 1
                 self.start(name)
 
-    def answered_up_to(self) -> Callable[[], bool]:
-        """Return a question: is everything mediated and charged that lies on the topics now?"""
-        raw = self._ends(USAGE_RECEIVED.name)
-        inputs = Counter(self._ends(USAGE_ACCEPTED.name)) + Counter(self._ends(COMMANDS.name))
-
-        def answered() -> bool:
-            self.tend()
-            with suppress(*UNANSWERED):
-                return self._committed_at_least(raw) and self._seq_at_least(inputs)
-            return False
-
-        return answered
-
     def wait(self, done: Callable[[], bool], timeout_s: float, what: str) -> float:
         """Wait, tending processes; returns the seconds it took."""
         begun = time.monotonic()
         while not done():
+            self.tend()
             if time.monotonic() - begun > timeout_s:
                 logs = "\n".join("\n".join(w.log.read_text().splitlines()[-5:]) for w in self.live.values())
                 raise AssertionError(f"{what}: not within {timeout_s:g} s\n{logs}")
             time.sleep(0.1)
         return time.monotonic() - begun
 
-    def _ends(self, topic: str) -> dict[int, int]:
-        places = [(topic, p) for p in range(self._facts[topic].partitions)]
-        return {p: end for (_, p), end in end_offsets(self.settings, places, committed_only=False).items()}
-
-    def _committed_at_least(self, wanted: dict[int, int]) -> bool:
-        asked = [TopicPartition(USAGE_RECEIVED.name, p) for p in wanted]
-        (future,) = admin(self.settings).list_consumer_group_offsets([ConsumerGroupTopicPartitions(GROUP, asked)]).values()
-        return all(max(tp.offset, 0) >= wanted[tp.partition] for tp in future.result(10).topic_partitions)
-
-    def _seq_at_least(self, wanted: Counter[int]) -> bool:
-        store = RedisStore(self.settings)
-        try:
-            return all(int(store.head(p).get("seq", "0")) >= count for p, count in wanted.items())
-        finally:
-            store.close()
-
     # --- faults ---
 
     def fault(self) -> None:
         """Break one thing, mend it as a supervisor or an operator's machine would, and see the pipeline come back."""
         kind = self.chance.choice(KINDS)
-        before = self.answered_up_to()
         begun = getattr(self, f"_{kind.replace(' ', '_')}")()
         self.state["faults"][kind] = self.state["faults"].get(kind, 0) + 1
-        took = time.monotonic() - begun + self.wait(before, RECOVERY_MAX_S, f"after {kind}")
+        took = time.monotonic() - begun + self.wait(self.answers.mark(), RECOVERY_MAX_S, f"after {kind}")
         if kind in ("kill charge", "kill mediate", "crash point"):
             self.state["recovery_s"].append(round(took, 2))
 
@@ -277,8 +237,7 @@ class Soak:
         """Open, send, break, drain, hold the books against the paper."""
         self.open_accounts()
         self.start("charge-0"), self.start("charge-1")
-        opened = Counter(self._ends(COMMANDS.name))
-        self.wait(lambda: self._opened(opened), 120, "opening accounts")
+        self.wait(self.answers.mark(), 120, "opening accounts") if not self.state["sent"] else None
         self.start("mediate-0")
         publisher = threading.Thread(target=self.publish, daemon=True)
         begun, told, before_s = time.monotonic(), 0.0, self.state["ran_s"]
@@ -297,19 +256,12 @@ class Soak:
             self._state_file.write_text(json.dumps(self.state))
         publisher.join()
         assert self._undelivered == 0, f"{self._undelivered} records were not taken by the broker"
-        self.wait(self.answered_up_to(), 600, "the end")
-        self.wait(self.answered_up_to(), 600, "the end")  # what mediate had just handed over
+        self.wait(self.answers.all, 600, "the end")
         self.tell()
 
     def _unfinished(self, publisher: threading.Thread) -> bool:
         enough = sum(self.state["faults"].values()) >= self.options.faults
         return publisher.is_alive() or not enough or self.state["ran_s"] < self.options.minutes * 60
-
-    def _opened(self, wanted: Counter[int]) -> bool:
-        self.tend()
-        with suppress(*UNANSWERED):
-            return self._seq_at_least(wanted)
-        return False
 
     def tell(self) -> None:
         """One line of progress, and the state on disk."""
@@ -344,7 +296,7 @@ class Soak:
                         twice += charged[n]
                         charged[n] = 1
         letters, poisoned = self._dead_letters()
-        raw = {(p, o) for p, end in self._ends(USAGE_RECEIVED.name).items() for o in range(end)}
+        raw = {(p, o) for p, end in self.answers.ends(USAGE_RECEIVED.name).items() for o in range(end)}
         store = RedisStore(self.settings)
         try:
             view = {

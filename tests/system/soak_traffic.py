@@ -119,7 +119,7 @@ def bill(traffic: Traffic, records: int) -> Bill:
 
 
 def _month(start_ms: int) -> int:
-    import datetime
+    import datetime as dt
 
-    day = datetime.date(1970, 1, 1) + datetime.timedelta(days=(start_ms + SHANGHAI_MS) // DAY_MS)
+    day = dt.date(1970, 1, 1) + dt.timedelta(days=(start_ms + SHANGHAI_MS) // DAY_MS)
     return day.year * 12 + day.month

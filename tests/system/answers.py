@@ -1,0 +1,68 @@
+"""Is everything answered that lay on the topics at a moment? Asked of the broker and Redis while either may be broken."""
+
+from collections import Counter
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Final
+
+from pipeline.adapters.kafka.client import (
+    ConsumerGroupTopicPartitions,
+    KafkaException,
+    TopicPartition,
+    admin,
+    end_offsets,
+)
+from pipeline.adapters.kafka.intake import GROUP
+from pipeline.adapters.kafka.topics import describe_topics
+from pipeline.adapters.store.redis import RedisStore
+from pipeline.settings import Settings
+from pipeline.topics import ACCOUNT_COMMAND, USAGE_ACCEPTED, USAGE_RECEIVED
+
+BROKEN: Final = (KafkaException, RuntimeError, TimeoutError, ConnectionError)
+"""What asking a server that is just being broken may raise."""
+
+
+class Answers:
+    """Looks at mediate's committed offsets and at the `seq` of the view: one event for each input."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._admin = admin(settings)  # it must outlive what it is asked
+        self._facts = describe_topics(settings)
+
+    def ends(self, topic: str) -> dict[int, int]:
+        """Return the end of each partition."""
+        places = [(topic, p) for p in range(self._facts[topic].partitions)]
+        return {p: end for (_, p), end in end_offsets(self._settings, places, committed_only=False).items()}
+
+    def mark(self) -> Callable[[], bool]:
+        """Return a question: is all mediated and charged that lies on the topics now?"""
+        raw = self.ends(USAGE_RECEIVED.name)
+        inputs = Counter(self.ends(USAGE_ACCEPTED.name)) + Counter(self.ends(ACCOUNT_COMMAND.name))
+
+        def answered() -> bool:
+            with suppress(*BROKEN):
+                return self._mediated(raw) and self._charged(inputs)
+            return False
+
+        return answered
+
+    def all(self) -> bool:
+        """Whether nothing waits anywhere: what mediate has just handed over counts as waiting."""
+        with suppress(*BROKEN):
+            return self._mediated(self.ends(USAGE_RECEIVED.name)) and self.mark()()
+        return False
+
+    def _mediated(self, wanted: dict[int, int]) -> bool:
+        if not any(wanted.values()):
+            return True
+        asked = [TopicPartition(USAGE_RECEIVED.name, p) for p in wanted]
+        (future,) = self._admin.list_consumer_group_offsets([ConsumerGroupTopicPartitions(GROUP, asked)]).values()
+        return all(max(tp.offset, 0) >= wanted[tp.partition] for tp in future.result(10).topic_partitions)
+
+    def _charged(self, wanted: Counter[int]) -> bool:
+        store = RedisStore(self._settings)
+        try:
+            return all(int(store.head(p).get("seq", "0")) >= count for p, count in wanted.items())
+        finally:
+            store.close()
