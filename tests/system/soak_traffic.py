@@ -108,11 +108,12 @@ def bill(traffic: Traffic, records: int) -> Bill:
             balances[account] -= (micros + CENT_MICROS // 2) // CENT_MICROS * CENT_MICROS
         elif usage.service == "DATA":
             octets[account, _month(usage.start_time)] += usage.uplink_octets
+            balances[account] -= CONNECT_MICROS  # each connection, whatever it carries
         else:
             assert usage.session_id is not None
             events[account, usage.session_id] += 1
     for (account, _), total in octets.items():
-        balances[account] -= CONNECT_MICROS + -(-total // 10**6) * MEGABYTE_MICROS
+        balances[account] -= -(-total // 10**6) * MEGABYTE_MICROS
     for (account, _), count in events.items():
         balances[account] -= CONNECT_MICROS + count * EVENT_MICROS
     return Bill(balances, poisoned, valid)
