@@ -24,7 +24,7 @@ from charging_traffic import DOCUMENT, account_name, command, usage
 
 from deploy.local.process import Child, stop
 from deploy.local.servers import plan, start
-from pipeline.adapters.avro import ACCEPTED_USAGE, ACCOUNT_COMMAND, CATALOGUE_VERSION
+from pipeline.adapters.avro import ACCEPTED_USAGE, ACCOUNT_COMMAND, CATALOGUE_VERSION, USAGE_RECORD
 from pipeline.adapters.kafka.client import end_offsets, producer
 from pipeline.adapters.kafka.reader import FollowingReader
 from pipeline.adapters.kafka.topics import create_topics, describe_topics
@@ -32,12 +32,16 @@ from pipeline.adapters.ledger_codec import decode_event, expected_hash
 from pipeline.adapters.store.dump import dump_partition
 from pipeline.adapters.store.redis import RedisStore
 from pipeline.domain.catalogue import canonical_bytes, compile_catalogue
+from pipeline.domain.usage import UsageRecord
 from pipeline.settings import ChargeSettings, HttpSettings, KafkaSettings, RedisSettings, Settings
 from pipeline.topics import ACCOUNT_COMMAND as COMMANDS
-from pipeline.topics import AUDIT, CATALOGUE, USAGE_ACCEPTED, partition_of
+from pipeline.topics import AUDIT, CATALOGUE, USAGE_ACCEPTED, USAGE_RECEIVED, partition_of
 
 START_S = 90
 ACCOUNTS = 400
+SMALL_BATCH = 10
+"""records a batch, where a process is to come by its crash points more than once"""
+FIRST_RAW = 10**9
 REPEATED = 0.03
 """of the traffic: records that come twice"""
 
@@ -46,7 +50,14 @@ class Worker:
     """One process, of charge if nothing else is said; `crash_at`: where it is to die or stop, see crash_points."""
 
     def __init__(
-        self, settings: Settings, folder: Path, name: str, port: int, crash_at: str = "", process: str = "charge"
+        self,
+        settings: Settings,
+        folder: Path,
+        name: str,
+        port: int,
+        crash_at: str = "",
+        process: str = "charge",
+        batch: int | None = None,
     ) -> None:
         self.name = name
         self.process_name = process
@@ -62,6 +73,8 @@ class Worker:
             "CHARGELINE_CRASH_AT": crash_at,
             "CHARGELINE_CHARGE__INSTANCE_ID": name,
         }
+        if batch is not None:
+            env[f"CHARGELINE_{process.upper()}__BATCH_RECORDS"] = str(batch)
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "deploy.cli", "run", process], env=env, stdout=log, stderr=log
@@ -138,6 +151,9 @@ class Deployment:
         )
         create_topics(self.settings)
         self.sent = Published(Counter(), 0)
+        self.raw: set[tuple[str, str]] = set()
+        """records that were sent as a probe does; mediate may hand one on more than once"""
+        self.small_batches = False
         self._random = random.Random(7)
 
     def close(self) -> None:
@@ -150,7 +166,8 @@ class Deployment:
     def start_worker(self, name: str | None = None, crash_at: str = "", process: str = "charge") -> Worker:
         """Start one more process; one of the same name takes the place of the one before without a wait."""
         name = name or f"{process}-{len(self.workers)}"
-        worker = Worker(self.settings, self.folder, name, _free_port(), crash_at, process)
+        batch = SMALL_BATCH if self.small_batches else None
+        worker = Worker(self.settings, self.folder, name, _free_port(), crash_at, process, batch)
         self.workers.append(worker)
         return worker
 
@@ -235,6 +252,19 @@ class Deployment:
         assert out.flush(30) == 0
         self.sent = Published(sent, inputs)
 
+    def publish_raw(self, records: int) -> None:
+        """Send so many more records as probes do."""
+        out = producer(self.settings)
+        now = int(time.time() * 1000)
+        first = FIRST_RAW + len(self.raw)
+        for n in range(first, first + records):
+            number = self._random.randrange(ACCOUNTS)
+            fields = usage(n, number, now, self._random)._asdict()
+            value = USAGE_RECORD.encode({name: fields[name] for name in UsageRecord._fields})
+            out.produce(USAGE_RECEIVED.name, value, fields["msisdn"])
+            self.raw.add((account_name(number), f"{n:032x}"))
+        assert out.flush(30) == 0
+
     # --- watching it ---
 
     def answered(self) -> int:
@@ -278,10 +308,12 @@ class Deployment:
         kinds: Counter[str] = Counter()
         for partition in range(self.partitions):
             kinds += self._check_partition(partition, topic_id, charged, answered)
+        again = {record: answered.pop(record) - 1 for record in self.raw & answered.keys()}
+        assert again.keys() == self.raw, "a raw record has no event"
         assert answered == self.sent.records, "a record has no event, or more than it was sent"
         assert set(charged.values()) <= {1}, "a record is charged twice"
-        assert charged.keys() == self.sent.records.keys(), "a record was never charged"
-        assert kinds.total() == self.sent.inputs + seals
+        assert charged.keys() == self.sent.records.keys() | self.raw, "a record was never charged"
+        assert kinds.total() == self.sent.inputs + len(again) + sum(again.values()) + seals
         return kinds
 
     def _check_partition(
