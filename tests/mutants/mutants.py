@@ -80,7 +80,13 @@ class Copy:
         """Run Python on the copy, and on nothing else of ours."""
         env = {**os.environ, "PYTHONPATH": str(self.folder), "PYTHONDONTWRITEBYTECODE": "1"}
         return subprocess.run(
-            [sys.executable, *words], cwd=self.folder, env=env, capture_output=True, text=True, timeout=TRY_MAX_S
+            [sys.executable, *words],
+            cwd=self.folder,
+            env=env,
+            capture_output=True,
+            text=True,
+            timeout=TRY_MAX_S,
+            check=False,
         )
 
     def test(self, paths: Sequence[str]) -> subprocess.CompletedProcess[str]:
