@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Final
 
 from pipeline.adapters.kafka.client import (
@@ -21,6 +20,8 @@ from pipeline.topics import ACCOUNT_COMMAND, USAGE_ACCEPTED, USAGE_RECEIVED
 BROKEN: Final = (KafkaException, RuntimeError, TimeoutError, ConnectionError)
 """What asking a server that is just being broken may raise."""
 
+ANSWER_S: Final = 5
+
 
 class Answers:
     """Looks at mediate's committed offsets and at the `seq` of the view: one event for each input."""
@@ -29,6 +30,8 @@ class Answers:
         self._settings = settings
         self._admin = admin(settings)  # it must outlive what it is asked
         self._facts = describe_topics(settings)
+        self.trouble = ""
+        """what went wrong with the last question that was not answered"""
 
     def ends(self, topic: str) -> dict[int, int]:
         """Return the end of each partition."""
@@ -41,24 +44,28 @@ class Answers:
         inputs = Counter(self.ends(USAGE_ACCEPTED.name)) + Counter(self.ends(ACCOUNT_COMMAND.name))
 
         def answered() -> bool:
-            with suppress(*BROKEN):
-                return self._mediated(raw) and self._charged(inputs)
-            return False
+            return self._ask(lambda: self._mediated(raw) and self._charged(inputs))
 
         return answered
 
     def all(self) -> bool:
         """Whether nothing waits anywhere: what mediate has just handed over counts as waiting."""
-        with suppress(*BROKEN):
-            return self._mediated(self.ends(USAGE_RECEIVED.name)) and self.mark()()
-        return False
+        return self._ask(lambda: self._mediated(self.ends(USAGE_RECEIVED.name)) and self.mark()())
+
+    def _ask(self, question: Callable[[], bool]) -> bool:
+        try:
+            return question()
+        except BROKEN as error:
+            self.trouble = repr(error)
+            self._admin = admin(self._settings)  # one that lived through a broker's death may wait for it for ever
+            return False
 
     def _mediated(self, wanted: dict[int, int]) -> bool:
         if not any(wanted.values()):
             return True
         asked = [TopicPartition(USAGE_RECEIVED.name, p) for p in wanted]
         (future,) = self._admin.list_consumer_group_offsets([ConsumerGroupTopicPartitions(GROUP, asked)]).values()
-        return all(max(tp.offset, 0) >= wanted[tp.partition] for tp in future.result(10).topic_partitions)
+        return all(max(tp.offset, 0) >= wanted[tp.partition] for tp in future.result(ANSWER_S).topic_partitions)
 
     def _charged(self, wanted: Counter[int]) -> bool:
         store = RedisStore(self._settings)

@@ -128,7 +128,7 @@ class Soak:
             self.tend()
             if time.monotonic() - begun > timeout_s:
                 logs = "\n".join("\n".join(w.log.read_text().splitlines()[-5:]) for w in self.live.values())
-                raise AssertionError(f"{what}: not within {timeout_s:g} s\n{logs}")
+                raise AssertionError(f"{what}: not within {timeout_s:g} s; {self.answers.trouble}\n{logs}")
             time.sleep(0.1)
         return time.monotonic() - begun
 
