@@ -1,5 +1,6 @@
 """Is everything answered that lay on the topics at a moment? Asked of the broker and Redis while either may be broken."""
 
+import time
 from collections import Counter
 from collections.abc import Callable
 from typing import Final
@@ -21,6 +22,7 @@ BROKEN: Final = (KafkaException, RuntimeError, TimeoutError, ConnectionError)
 """What asking a server that is just being broken may raise."""
 
 ANSWER_S: Final = 5
+TRIES: Final = 10
 
 
 class Answers:
@@ -38,10 +40,19 @@ class Answers:
         places = [(topic, p) for p in range(self._facts[topic].partitions)]
         return {p: end for (_, p), end in end_offsets(self._settings, places, committed_only=False).items()}
 
+    def _until_told(self, topic: str) -> dict[int, int]:
+        for _ in range(TRIES):
+            try:
+                return self.ends(topic)
+            except BROKEN as error:
+                self.trouble = repr(error)
+                time.sleep(0.5)
+        raise AssertionError(f"the broker says nothing of {topic}: {self.trouble}")
+
     def mark(self) -> Callable[[], bool]:
         """Return a question: is all mediated and charged that lies on the topics now?"""
-        raw = self.ends(USAGE_RECEIVED.name)
-        inputs = Counter(self.ends(USAGE_ACCEPTED.name)) + Counter(self.ends(ACCOUNT_COMMAND.name))
+        raw = self._until_told(USAGE_RECEIVED.name)
+        inputs = Counter(self._until_told(USAGE_ACCEPTED.name)) + Counter(self._until_told(ACCOUNT_COMMAND.name))
 
         def answered() -> bool:
             return self._ask(lambda: self._mediated(raw) and self._charged(inputs))
