@@ -25,9 +25,6 @@ def test_there_are_enough_of_them():
 def test_every_mistake_is_found(tmp_path, pytestconfig):
     """A mistake that no test sees is a test that is missing."""
     outcomes = hunt(mutants(), tmp_path)
-    reporter = pytestconfig.pluginmanager.get_plugin("terminalreporter")
-    if reporter is not None:
-        reporter.write_line("")
-        for line in table(outcomes):
-            reporter.write_line(line)
+    with pytestconfig.pluginmanager.get_plugin("capturemanager").global_and_fixture_disabled():
+        print("", *table(outcomes), sep="\n")
     assert not [outcome for outcome in outcomes if outcome.killer is None]

@@ -75,6 +75,7 @@ class Worker:
         }
         if batch is not None:
             env[f"CHARGELINE_{process.upper()}__BATCH_RECORDS"] = str(batch)
+        self._log_start = self.log.stat().st_size if self.log.exists() else 0
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "deploy.cli", "run", process], env=env, stdout=log, stderr=log
@@ -119,7 +120,10 @@ class Worker:
 
     def said(self, event: str) -> list[dict[str, Any]]:
         """Its log lines of this name."""
-        lines = [json.loads(line) for line in self.log.read_text().splitlines() if line.startswith("{")]
+        with self.log.open("rb") as log:  # whoever had this name before wrote into it too
+            log.seek(self._log_start)
+            text = log.read().decode(errors="replace")
+        lines = [json.loads(line) for line in text.splitlines() if line.startswith("{") and line.endswith("}")]
         return [line for line in lines if line.get("event") == event]
 
 

@@ -88,11 +88,8 @@ def matrix(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config
         matrix.start(NAMES["charge"])
         matrix.drain()
         yield matrix
-        reporter = pytestconfig.pluginmanager.get_plugin("terminalreporter")
-        if reporter is not None:
-            reporter.write_line("")
-            for line in table(matrix.seconds):
-                reporter.write_line(line)
+        with pytestconfig.pluginmanager.get_plugin("capturemanager").global_and_fixture_disabled():
+            print("", *table(matrix.seconds), sep="\n")
     finally:
         held.__exit__(None, None, None)
 
