@@ -9,8 +9,9 @@ from contextlib import ExitStack, closing
 from functools import lru_cache
 from typing import Final, NamedTuple, Protocol
 
-from pipeline.adapters import health
+from pipeline.adapters import crash_points, health
 from pipeline.adapters.avro import USAGE_RECORD
+from pipeline.adapters.crash_points import reached
 from pipeline.adapters.intake import DirectoryFeed, Intake
 from pipeline.adapters.kafka.client import KafkaException
 from pipeline.adapters.kafka.intake import KafkaDirectory, KafkaIntake
@@ -127,6 +128,7 @@ class Mediator:
         """Send on what a batch becomes and commit it: either all of it, or the process ends, or it comes again."""
         if not raws:
             return Settled()
+        reached("mediate.after_poll")
         try:
             self._decoder.prepare(raw.value for raw in raws)
         except RegistryUnreachableError as error:
@@ -143,16 +145,21 @@ class Mediator:
 
     def _settle(self, raws: Sequence[RawRecord]) -> Settled:
         self._directory.read_to_end()
+        reached("mediate.after_directory")
         if self._guard.is_deadly(raws[0]):
             assert len(raws) == 1, "a deadly record is polled alone"
             decoded: list[UsageRecord | Refusal] = [_UNREAD]
         else:
             decoded = [self._decode(raw.value) for raw in raws]
         outcomes = self._decide(raws, decoded)
+        reached("mediate.after_decide")
         reasons = self._send(outcomes)
+        reached("mediate.after_send")
         self._intake.flush()
+        reached("mediate.after_flush")
         positions = {(raw.topic, raw.partition): raw.offset + 1 for raw in raws}
         self._intake.commit(positions, self._guard.after(positions))
+        reached("mediate.after_commit")
         newest = max(raw.broker_time_ms for raw in raws)
         return Settled(len(raws), len(raws) - reasons.total(), reasons, newest)
 
@@ -261,6 +268,7 @@ class _Counts:
 
 
 def _run(settings: Settings, stop: threading.Event, stack: ExitStack) -> None:
+    crash_points.arm(settings)
     metrics, status = Metrics("mediate"), _Status()
     server = stack.enter_context(
         closing(

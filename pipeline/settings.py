@@ -158,6 +158,12 @@ class Settings(BaseSettings):
 
     data_dir: Path = Field(default_factory=default_data_dir, description="embedded servers and their logs live here")
     log_level: str = Field("info", pattern="^(debug|info|warning|error)$", description="of the JSON logs")
+    crash_at: str | None = Field(
+        None,
+        pattern=r"^[a-z]+\.[a-z_]+:[1-9][0-9]*:(kill|stop)$",
+        description="for tests: POINT:PASSES:kill or stop ends or stops the process there; refused where the broker "
+        "asks for passwords or certificates",
+    )
     kafka: KafkaSettings = KafkaSettings()
     redis: RedisSettings = RedisSettings()
     mediate: MediateSettings = MediateSettings()

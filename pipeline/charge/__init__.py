@@ -4,6 +4,7 @@ import gc
 import threading
 from typing import Final
 
+from pipeline.adapters import crash_points
 from pipeline.adapters.health import serve
 from pipeline.adapters.metrics import Metrics
 from pipeline.charge.recovery import accept_loss, rebuild
@@ -18,6 +19,7 @@ __all__ = ["accept_loss", "rebuild", "run"]
 
 def run(settings: Settings, stop: threading.Event) -> int:
     """Charge until `stop` is set, then hand over cleanly; returns the process's exit code."""
+    crash_points.arm(settings)
     gc.set_threshold(GC_ALLOCATIONS, 50, 50)
     metrics = Metrics("charge")
     worker = Worker(settings, metrics)

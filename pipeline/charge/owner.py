@@ -16,6 +16,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 
 from pipeline.adapters.avro import ACCOUNT_COMMAND, SUBSCRIBER_BINDING, UndecodableError, UnknownSchemaError
+from pipeline.adapters.crash_points import reached
 from pipeline.adapters.ledger_codec import StoredEvent, accepted_usage_of, encode_event, usage_body_of
 from pipeline.adapters.partition import Inputs, LedgerHaltedError, PartitionEdge, Raw
 from pipeline.adapters.store import Need, OutOfStepError, Store
@@ -81,8 +82,11 @@ class Owner:
         """Fence, read the tail, bring the view to it, open the inputs. Raises LedgerHaltedError, or whatever failed."""
         partition = self.partition
         view = self._store.head(partition)  # it must answer before anyone is fenced
+        reached("charge.before_fence")
         self._edge.fence()
+        reached("charge.after_fence")
         last = self._edge.last()
+        reached("charge.after_tail")
         self._hash = self._edge.genesis() if last is None else last.hash
         self._check_view(view, last)
         self._mend_directory(view, last)
@@ -90,6 +94,7 @@ class Owner:
         head = self._head(last)
         self._edge.open_inputs(head.positions.usage.offset, head.positions.command.offset)
         self.head = head
+        reached("charge.after_take_over")
         if last is not None and head.late_window_days != self._settings.late_window_days:
             self._change_late_window(head)
 
@@ -103,6 +108,7 @@ class Owner:
             self._look_after_view(head)
             return 0
         self._idle = 0
+        reached("charge.after_fetch")
         at = f"{head.positions.usage.offset}:{head.positions.command.offset}"
         self._attempting = True
         deaths = self._store.attempt(self.partition, at) - 1
@@ -113,6 +119,7 @@ class Owner:
         catalogues, catalogue_offset = self._edge.catalogues()
         prepared = prepare(inputs, self._named_events(inputs))
         state = self._load(head, prepared)
+        reached("charge.after_load")
         catalogue = Position(head.positions.catalogue.topic_id, catalogue_offset)
         batch = Batch(
             head._replace(positions=head.positions._replace(catalogue=catalogue)),
@@ -122,6 +129,7 @@ class Owner:
             late=True,
         )
         decided = [batch.decide(item) for item in prepared]
+        reached("charge.after_decide")
         self._write(decided)
         self._accounts.update(state.accounts)
         self.head = batch.head
@@ -289,8 +297,10 @@ class Owner:
             previous = event_hash
             bindings += [binding_row(binding) for binding in item.bindings]
         self._edge.commit(values, bindings)
+        reached("charge.after_commit")
         self._hash = previous
         self._store.apply(self.partition, before.hex(), fold(events))
+        reached("charge.after_apply")
 
 
 def first_positions(found: Inputs) -> Positions:
@@ -308,6 +318,7 @@ def replay_chunk(store: Store, partition: int, previous: bytes, chunk: Sequence[
             raise LedgerHaltedError(f"ledger partition {partition}: the chain is broken at event {stored.event.seq}")
         previous = stored.hash
     store.apply(partition, first_previous.hex(), fold((stored.event, stored.hash) for stored in chunk))
+    reached("charge.after_replay_chunk")
     return previous
 
 

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Final, NamedTuple
 
+from pipeline.adapters.crash_points import reached
 from pipeline.adapters.kafka.catalogue_feed import CatalogueFeed
 from pipeline.adapters.kafka.membership import Membership
 from pipeline.adapters.kafka.partition import KafkaPartition
@@ -207,6 +208,7 @@ class Worker:
         self._owned.set(len(self._owners))
 
     def _taken(self, partitions: Iterable[int], lost: bool) -> None:
+        reached("charge.on_revoke")
         leaving = [self._owners.pop(partition) for partition in tuple(partitions) if partition in self._owners]
         for owner in leaving:
             owner.stop()

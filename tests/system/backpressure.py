@@ -30,7 +30,7 @@ class Supervisor:
 
     def __init__(self, world: Deployment, parts: tuple[str, ...] = ("mediate", "charge")) -> None:
         self._world = world
-        self.running: dict[str, Worker] = {part: world.start_worker(part, part) for part in parts}
+        self.running: dict[str, Worker] = {part: world.start_worker(part, process=part) for part in parts}
         self.deaths: Counter[str] = Counter()
         self.rss_bytes: Counter[str] = Counter()
         """the most that each part was seen to hold"""
@@ -59,7 +59,7 @@ class Supervisor:
                 if worker.process.poll() is not None:
                     self.deaths[part] += 1
                     time.sleep(0.5)
-                    self.running[part] = self._world.start_worker(part, part)
+                    self.running[part] = self._world.start_worker(part, process=part)
                     continue
                 try:
                     rss = psutil.Process(worker.process.pid).memory_info().rss

@@ -19,11 +19,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import psutil
 from charging_traffic import DOCUMENT, account_name, command, usage
 
 from deploy.local.process import Child, stop
 from deploy.local.servers import plan, start
-from pipeline.adapters.avro import ACCEPTED_USAGE, ACCOUNT_COMMAND, CATALOGUE_VERSION
+from pipeline.adapters.avro import ACCEPTED_USAGE, ACCOUNT_COMMAND, CATALOGUE_VERSION, USAGE_RECORD
 from pipeline.adapters.kafka.client import end_offsets, producer
 from pipeline.adapters.kafka.reader import FollowingReader
 from pipeline.adapters.kafka.topics import create_topics, describe_topics
@@ -31,22 +32,36 @@ from pipeline.adapters.ledger_codec import decode_event, expected_hash
 from pipeline.adapters.store.dump import dump_partition
 from pipeline.adapters.store.redis import RedisStore
 from pipeline.domain.catalogue import canonical_bytes, compile_catalogue
+from pipeline.domain.usage import UsageRecord
 from pipeline.settings import ChargeSettings, HttpSettings, KafkaSettings, RedisSettings, Settings
 from pipeline.topics import ACCOUNT_COMMAND as COMMANDS
-from pipeline.topics import AUDIT, CATALOGUE, USAGE_ACCEPTED, partition_of
+from pipeline.topics import AUDIT, CATALOGUE, USAGE_ACCEPTED, USAGE_RECEIVED, partition_of
 
 START_S = 90
 ACCOUNTS = 400
+SMALL_BATCH = 10
+"""records a batch, where a process is to come by its crash points more than once"""
+FIRST_RAW = 10**9
 REPEATED = 0.03
 """of the traffic: records that come twice"""
 
 
 class Worker:
-    """One process: charge, or another part of the pipeline."""
+    """One process, of charge if nothing else is said; `crash_at`: where it is to die or stop, see crash_points."""
 
-    def __init__(self, settings: Settings, folder: Path, name: str, port: int, part: str = "charge") -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        folder: Path,
+        name: str,
+        port: int,
+        crash_at: str = "",
+        process: str = "charge",
+        batch: int | None = None,
+    ) -> None:
+        self.name = name
+        self.process_name = process
         self.port = port
-        self.part = part
         self.log = folder / f"{name}.log"
         env = {key: value for key, value in os.environ.items() if not key.startswith("CHARGELINE_")}
         env |= {
@@ -54,12 +69,16 @@ class Worker:
             "CHARGELINE_KAFKA__BOOTSTRAP_SERVERS": str(settings.kafka.bootstrap_servers),
             "CHARGELINE_REDIS__URL": str(settings.redis.url),
             "CHARGELINE_REDIS__SOCKET_TIMEOUT_S": "3",
-            f"CHARGELINE_HTTP__{part.upper()}_PORT": str(port),
+            f"CHARGELINE_HTTP__{process.upper()}_PORT": str(port),
+            "CHARGELINE_CRASH_AT": crash_at,
             "CHARGELINE_CHARGE__INSTANCE_ID": name,
         }
+        if batch is not None:
+            env[f"CHARGELINE_{process.upper()}__BATCH_RECORDS"] = str(batch)
+        self._log_start = self.log.stat().st_size if self.log.exists() else 0
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "deploy.cli", "run", part], env=env, stdout=log, stderr=log
+                [sys.executable, "-m", "deploy.cli", "run", process], env=env, stdout=log, stderr=log
             )
 
     def kill(self) -> None:
@@ -69,6 +88,10 @@ class Worker:
 
     def sleep(self) -> None:
         os.kill(self.process.pid, signal.SIGSTOP)
+
+    def sleeps(self) -> bool:
+        """Whether it was stopped, by itself or by us."""
+        return psutil.Process(self.process.pid).status() == psutil.STATUS_STOPPED
 
     def wake(self) -> None:
         os.kill(self.process.pid, signal.SIGCONT)
@@ -97,7 +120,10 @@ class Worker:
 
     def said(self, event: str) -> list[dict[str, Any]]:
         """Its log lines of this name."""
-        lines = [json.loads(line) for line in self.log.read_text().splitlines() if line.startswith("{")]
+        with self.log.open("rb") as log:  # whoever had this name before wrote into it too
+            log.seek(self._log_start)
+            text = log.read().decode(errors="replace")
+        lines = [json.loads(line) for line in text.splitlines() if line.startswith("{") and line.endswith("}")]
         return [line for line in lines if line.get("event") == event]
 
 
@@ -129,6 +155,9 @@ class Deployment:
         )
         create_topics(self.settings)
         self.sent = Published(Counter(), 0)
+        self.raw: set[tuple[str, str]] = set()
+        """records that were sent as a probe does; mediate may hand one on more than once"""
+        self.small_batches = False
         self._random = random.Random(7)
 
     def close(self) -> None:
@@ -138,9 +167,11 @@ class Deployment:
 
     # --- breaking it ---
 
-    def start_worker(self, name: str | None = None, part: str = "charge") -> Worker:
+    def start_worker(self, name: str | None = None, crash_at: str = "", process: str = "charge") -> Worker:
         """Start one more process; one of the same name takes the place of the one before without a wait."""
-        worker = Worker(self.settings, self.folder, name or f"{part}-{len(self.workers)}", _free_port(), part)
+        name = name or f"{process}-{len(self.workers)}"
+        batch = SMALL_BATCH if self.small_batches else None
+        worker = Worker(self.settings, self.folder, name, _free_port(), crash_at, process, batch)
         self.workers.append(worker)
         return worker
 
@@ -167,9 +198,21 @@ class Deployment:
         return size
 
     def wipe_redis(self) -> None:
+        self._ask_redis("FLUSHALL")
+
+    def break_scripts(self) -> None:
+        """Let Redis refuse to add to a set: apply then ends half way, its hashes written, its `seq` not."""
+        self._ask_redis("ACL", "SETUSER", "default", "-sadd")
+
+    def mend_scripts(self) -> None:
+        self._ask_redis("ACL", "SETUSER", "default", "+sadd")
+
+    def _ask_redis(self, *words: str) -> None:
         store = RedisStore(self.settings)
-        store._redis.flushall()
-        store.close()
+        try:
+            store._call(*words)
+        finally:
+            store.close()
 
     # --- traffic ---
 
@@ -212,6 +255,19 @@ class Deployment:
             inputs += 1
         assert out.flush(30) == 0
         self.sent = Published(sent, inputs)
+
+    def publish_raw(self, records: int) -> None:
+        """Send so many more records as probes do."""
+        out = producer(self.settings)
+        now = int(time.time() * 1000)
+        first = FIRST_RAW + len(self.raw)
+        for n in range(first, first + records):
+            number = self._random.randrange(ACCOUNTS)
+            fields = usage(n, number, now, self._random)._asdict()
+            value = USAGE_RECORD.encode({name: fields[name] for name in UsageRecord._fields})
+            out.produce(USAGE_RECEIVED.name, value, fields["msisdn"])
+            self.raw.add((account_name(number), f"{n:032x}"))
+        assert out.flush(30) == 0
 
     # --- watching it ---
 
@@ -256,10 +312,12 @@ class Deployment:
         kinds: Counter[str] = Counter()
         for partition in range(self.partitions):
             kinds += self._check_partition(partition, topic_id, charged, answered)
+        again = {record: answered.pop(record) - 1 for record in self.raw & answered.keys()}
+        assert again.keys() == self.raw, "a raw record has no event"
         assert answered == self.sent.records, "a record has no event, or more than it was sent"
         assert set(charged.values()) <= {1}, "a record is charged twice"
-        assert charged.keys() == self.sent.records.keys(), "a record was never charged"
-        assert kinds.total() == self.sent.inputs + seals
+        assert charged.keys() == self.sent.records.keys() | self.raw, "a record was never charged"
+        assert kinds.total() == self.sent.inputs + len(again) + sum(again.values()) + seals
         return kinds
 
     def _check_partition(

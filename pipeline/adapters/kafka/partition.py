@@ -5,6 +5,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
+from pipeline.adapters.crash_points import reached
 from pipeline.adapters.kafka.catalogue_feed import CatalogueFeed
 from pipeline.adapters.kafka.client import (
     BrokerError,
@@ -171,6 +172,7 @@ class KafkaPartition:
                 producer.flush(self._timeout_s)
             for key, value in bindings:
                 self._produce(producer, SUBSCRIBER.name, value, key)
+            reached("charge.after_produce")
             producer.commit_transaction(self._settings.charge.transaction_timeout_ms / 1000)
         except KafkaException as error:
             raise _named(error) from None
