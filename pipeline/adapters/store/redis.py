@@ -19,6 +19,8 @@ from pipeline.adapters.store import Loaded, Need, OutOfStepError, ViewUnavailabl
 from pipeline.domain.ledger import Writes
 from pipeline.settings import Settings
 
+__all__ = ["RedisError", "RedisStore", "connect", "view_answers"]
+
 _VALUES_MAX: Final = 1_000
 _SCAN_COUNT: Final = 1_000
 
