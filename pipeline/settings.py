@@ -89,6 +89,13 @@ class ChargeSettings(_Section):
     backoff_max_ms: PositiveInt = Field(5_000, description="and at most")
     take_overs_at_once: PositiveInt = Field(8, description="partitions taken over in parallel")
     revoke_grace_ms: PositiveInt = Field(2_000, description="to finish the batch in hand when p is taken away")
+    seal_events: PositiveInt = Field(10_000, description="a partition is sealed whenever it passes so many events")
+    seal_interval_s: PositiveInt = Field(
+        3_600, description="and so long after its last seal, if there are events since"
+    )
+    snapshot_folder: Path | None = Field(
+        None, description="snapshots that a rebuild may begin with; empty: snapshots/ in the data directory"
+    )
     queued_kbytes: PositiveInt = Field(4_096, description="fetch queue of each owner")
 
 

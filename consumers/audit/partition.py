@@ -149,10 +149,9 @@ class PartitionAudit:
 
     def _follow(self, stored: StoredEvent) -> Finding | None:
         event = stored.event
-        before = self.chain.hash
         finding = (
             self.chain.follow(stored)
-            or self._seals.follow(stored, before, self.books)
+            or self._seals.follow(stored, self.books)
             or self.coverage.follow(event)
             or self._at_home(event)
             or self.books.follow(event)

@@ -25,7 +25,7 @@ class Seals:
         self._signed = dict(signed or {})
         self._taken: list[tuple[int, bytes]] = []
 
-    def follow(self, stored: StoredEvent, previous_hash: bytes, books: Books) -> Finding | None:
+    def follow(self, stored: StoredEvent, books: Books) -> Finding | None:
         """Check an event against what was signed at its place, and a seal against the books before it."""
         event = stored.event
         signed = self._signed.get(event.seq)
@@ -35,7 +35,6 @@ class Seals:
             return None
         due = {
             "events": event.seq - 1,
-            "hash": previous_hash.hex(),
             "kinds": {kind: count for kind, count in books.kinds.items() if count},
             **{f"{name}_micros": _texts(getattr(books.figures, name)) for name in _SUMS},
         }

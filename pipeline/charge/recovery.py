@@ -9,9 +9,11 @@ from pipeline.adapters.kafka.catalogue_feed import CatalogueFeed
 from pipeline.adapters.kafka.partition import KafkaPartition
 from pipeline.adapters.kafka.topics import describe_topics
 from pipeline.adapters.ledger_codec import StoredEvent, encode_event
+from pipeline.adapters.snapshots import folder_of
 from pipeline.adapters.store import OutOfStepError, Store
 from pipeline.adapters.store.redis import RedisStore
 from pipeline.charge.owner import APPLY_EVENTS_MAX, first_positions, replay_chunk
+from pipeline.charge.snapshots import restore_newest
 from pipeline.domain.batch import Head, State
 from pipeline.domain.catalogue import Catalogues
 from pipeline.domain.charging import Batch
@@ -23,8 +25,16 @@ TRIES_MAX: Final = 50
 Progress = Callable[[int, int], None]
 
 
-def rebuild(settings: Settings, partitions: Iterable[int] | None = None, progress: Progress | None = None) -> int:
-    """Wipe the view of these partitions (all: None) and fold it anew from the ledger; returns the events folded.
+def rebuild(
+    settings: Settings,
+    partitions: Iterable[int] | None = None,
+    progress: Progress | None = None,
+    *,
+    from_snapshots: bool = True,
+) -> int:
+    """Wipe the view of these partitions (all: None) and make it anew from the ledger; returns the events it stands at.
+
+    It begins with the newest snapshot that the ledger bears out, if there is one and `from_snapshots`.
 
     Safe beside running workers: each write is gated by `seq`, and whoever is ahead is followed. `progress` is told
     (partition, events so far).
@@ -39,6 +49,10 @@ def rebuild(settings: Settings, partitions: Iterable[int] | None = None, progres
                 raise ValueError(f"no ledger partition {partition}: there are {facts[AUDIT.name].partitions}")
             store.wipe(partition)
             with closing(KafkaPartition(settings, facts, partition, feed)) as edge:
+                try:
+                    restore_newest(folder_of(settings) if from_snapshots else None, partition, edge, store)
+                except OutOfStepError:  # a worker has begun: follow it
+                    time.sleep(0.05)
                 folded += _replay_all(store, edge, partition, progress)
     return folded
 

@@ -138,7 +138,7 @@ def remembered(stack, tmp_path) -> Iterator[Path]:
     assert sum(audit.chain.seq for audit in reader.audits.values()) > 100
     reader.close()
     store.close()
-    yield tmp_path
+    return tmp_path
 
 
 @pytest.mark.parametrize(
@@ -191,7 +191,7 @@ def test_a_breach_is_loud_and_stays_so(stack):
     assert stack.page("/readyz")[0] == 503, "mended meanwhile, but it was broken"
 
     other = (p + 1) % PARTITIONS
-    last = [record for record in read_partition(stack.settings, AUDIT.name, other, 20)][-1]
+    last = list(read_partition(stack.settings, AUDIT.name, other, 20))[-1]
     forged = bytearray(last.value)
     forged[40] ^= 1
     out = producer(stack.settings)

@@ -1,5 +1,7 @@
 """The view in a dict: the twin of the Redis one, for unit tests, simulation and rating offline."""
 
+from collections.abc import Iterable
+
 from pipeline.adapters.store import Loaded, Need, OutOfStepError, keys
 from pipeline.domain.ledger import Writes
 
@@ -10,6 +12,7 @@ class MemoryStore:
     def __init__(self) -> None:
         self.hashes: dict[str, dict[str, str]] = {}
         self.sets: dict[str, set[int]] = {}
+        self._restoring: dict[int, object] = {}
         self._attempts: dict[int, tuple[str, int]] = {}
 
     def head(self, partition: int) -> dict[str, str]:
@@ -50,8 +53,13 @@ class MemoryStore:
         at = int(head.get("seq", "0"))
         if at >= writes.last_seq:
             return
+        if partition in self._restoring:
+            raise OutOfStepError("a snapshot is being put in")
         if at != writes.first_seq - 1 or (at > 0 and head["hash"] != previous_hash):
             raise OutOfStepError(f"the view stands at seq {at}")
+        self._put_all(partition, writes)
+
+    def _put_all(self, partition: int, writes: Writes) -> None:
         for name, changes in writes.accounts.items():
             self._put(keys.account(partition, name), changes)
         for name, added in writes.kept.items():
@@ -62,11 +70,26 @@ class MemoryStore:
             self._put(keys.session(partition, key), changes)
         for (day, bucket), (_, numbers) in writes.seen.items():
             self.sets.setdefault(keys.seen(partition, day, bucket), set()).update(numbers)
-        self.hashes.setdefault(keys.ledger(partition), {}).update(writes.head)
+        if writes.head:
+            self.hashes.setdefault(keys.ledger(partition), {}).update(writes.head)
+
+    def restore(self, partition: int, parts: Iterable[Writes]) -> None:
+        """See Store."""
+        word = object()
+        if self.head(partition) or partition in self._restoring:
+            raise OutOfStepError(f"the view stands at seq {self.head(partition).get('seq', '0')}")
+        self._restoring[partition] = word
+        for part in parts:
+            if self._restoring.get(partition) is not word:
+                raise OutOfStepError("the view was wiped while it was filled")
+            self._put_all(partition, part)
+            if part.head:
+                del self._restoring[partition]
 
     def wipe(self, partition: int) -> None:
         """See Store."""
         tag = f":{{{partition}}}"
+        self._restoring.pop(partition, None)
         self.hashes.pop(keys.ledger(partition), None)
         self.hashes = {name: value for name, value in self.hashes.items() if tag not in name}
         self.sets = {name: value for name, value in self.sets.items() if tag not in name}
