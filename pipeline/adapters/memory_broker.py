@@ -7,7 +7,7 @@ that ends where a committed record ends. A marker takes an offset after each tra
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from pipeline.adapters.ledger_codec import StoredEvent, decode_event
+from pipeline.adapters.ledger_codec import StoredEvent, decode_bare_event, decode_event
 from pipeline.adapters.partition import FencedError, Inputs, LedgerHaltedError, Raw
 from pipeline.domain.catalogue import Catalogue, Catalogues
 from pipeline.domain.ledger import genesis_hash
@@ -64,7 +64,7 @@ class MemoryPartition:
         for value in self._broker.audit.get(self._partition, []):
             if value is None:
                 continue
-            stored = decode_event(value)
+            stored = decode_bare_event(value)
             if stored.event.seq < expected:
                 continue
             if stored.event.seq != expected:
