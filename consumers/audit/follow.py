@@ -24,7 +24,7 @@ from consumers.audit.signing import SealKey
 from consumers.audit.store import AuditStore, Seal, Stand
 from consumers.audit.view import moved_back
 from pipeline.adapters.avro import HASH_BYTES
-from pipeline.adapters.kafka.client import Fetched, first_offsets
+from pipeline.adapters.kafka.client import Fetched, end_offsets, first_offsets
 from pipeline.adapters.kafka.reader import FollowingReader
 from pipeline.adapters.kafka.topics import describe_topics
 from pipeline.adapters.store import ViewUnavailableError
@@ -75,8 +75,9 @@ class Follower:
         self.events = 0
         self._view = RedisStore(settings)
         self._raw = RawReader(settings, store.database, self._facts)
-        firsts = first_offsets(settings, [(AUDIT.name, partition) for partition in range(partitions)])
-        start = {place: self._begin(place[1], first) for place, first in firsts.items()}
+        places = [(AUDIT.name, partition) for partition in range(partitions)]
+        firsts, ends = first_offsets(settings, places), end_offsets(settings, places, committed_only=False)
+        start = {place: self._begin(place[1], firsts[place], ends[place]) for place in places}
         self._reader = FollowingReader(settings, start)
 
     def close(self) -> None:
@@ -123,7 +124,7 @@ class Follower:
 
     # --- one partition ---
 
-    def _begin(self, partition: int, first: int) -> int:
+    def _begin(self, partition: int, first: int, end: int) -> int:
         """Take the partition up where it was left; returns the offset to read from."""
         genesis = genesis_hash(self._topic_id, partition)
         audit = PartitionAudit(
@@ -146,6 +147,9 @@ class Follower:
             return first
         audit.recall(stand.checks, self._store.rows(partition))
         self._places[partition] = _Place(stand.last_offset, stand.timestamp_ms)
+        if stand.last_offset >= end:
+            self._found(_cut_off(partition, stand.seq, stand.last_offset, end))
+            return end
         if stand.last_offset < first:
             detail = f"the ledger begins at offset {first}, but event {stand.seq} lay at {stand.last_offset}"
             self._found(Breach(partition, stand.seq, SEQUENCE, detail))
@@ -212,8 +216,7 @@ class Follower:
             self.ends[partition] = end
             seq, place = self.audits[partition].chain.seq, self._places.get(partition)
             if place is not None and end <= place.offset:
-                detail = f"the ledger ends at offset {end}, but event {seq} lay at {place.offset}: its tail is cut off"
-                self._found(Breach(partition, seq, SEQUENCE, detail))
+                self._found(_cut_off(partition, seq, place.offset, end))
             elif first > self._first.setdefault(partition, first):
                 detail = f"events before offset {first} were there, and are gone"
                 self._found(Breach(partition, seq, SEQUENCE, detail))
@@ -274,3 +277,8 @@ class Follower:
             time.sleep(_WAIT_S)
         view = dump_partition(self._settings, partition)
         return None if moved_back(view) else view
+
+
+def _cut_off(partition: int, seq: int, offset: int, end: int) -> Breach:
+    detail = f"the ledger ends at offset {end}, but event {seq} lay at {offset}: its tail is cut off"
+    return Breach(partition, seq, SEQUENCE, detail)

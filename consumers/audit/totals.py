@@ -157,8 +157,12 @@ class ControlTotals:
 
     def totals(self) -> list[Total]:
         """Return every source and hour in order."""
-        rows = self._database.execute("SELECT * FROM totals ORDER BY source, hour")
-        return [Total(*row) for row in rows]
+        return totals_of(self._database)
+
+
+def totals_of(database: sqlite3.Connection) -> list[Total]:
+    """Return every source and hour in order, from a database that may be read only."""
+    return [Total(*row) for row in database.execute("SELECT * FROM totals ORDER BY source, hour")]
 
 
 def _set_aside(event: Event) -> AcceptedUsage | None:
