@@ -73,7 +73,7 @@ def key(data_dir: DataDir = None) -> None:
 
 @audit.command("seals")
 def seals(json: Json = False, data_dir: DataDir = None) -> None:
-    """List the seals that the auditor found right and signed.
+    """List the seals that the auditor signed.
 
     \b
     Example:
@@ -114,10 +114,10 @@ def totals(json: Json = False, data_dir: DataDir = None) -> None:
 
 
 def snapshot(partition: _Partition = None, json: Json = False, data_dir: DataDir = None) -> None:
-    """Write each partition's state into a file, matched to the ledger.
+    """Write each partition's state into a file.
 
-    A rebuild then reads only what came since. Nobody is stopped, and Redis is not asked: the ledger is folded, from
-    the snapshot before on.
+    Matched to the ledger, so that a rebuild reads only what came since. Nobody is stopped, and Redis is not asked: the
+    ledger is folded, from the snapshot before on.
 
     \b
     Examples:

@@ -94,7 +94,7 @@ AUDIT: Final = (
         "chargeline_audit_views_total", COUNTER, "Partitions of Redis compared with the ledger, and found right."
     ),
     Definition("chargeline_audit_seals_total", COUNTER, "Seals found right, and signed."),
-    Definition("chargeline_audit_breach", GAUGE, "1 once a promise was found broken, else 0."),
+    Definition("chargeline_audit_breach", GAUGE, "Whether a promise was found broken: 1, else 0."),
     Definition("chargeline_audit_last_seq", GAUGE, "Last event audited of each ledger partition.", ("partition",)),
     Definition("chargeline_audit_lag_records", GAUGE, "Offsets of the ledger not yet audited."),
     Definition("chargeline_audit_lag_seconds", GAUGE, "Age of the last event audited where more wait, else 0."),

@@ -1,8 +1,12 @@
 """What an operator asks of a ledger partition: rebuild its view, or accept a loss and go on."""
 
+import multiprocessing
+import os
 import time
 from collections.abc import Callable, Iterable
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import closing
+from functools import partial
 from typing import Final
 
 from pipeline.adapters.kafka.catalogue_feed import CatalogueFeed
@@ -34,27 +38,44 @@ def rebuild(
 ) -> int:
     """Wipe the view of these partitions (all: None) and make it anew from the ledger; returns the events it stands at.
 
-    It begins with the newest snapshot that the ledger bears out, if there is one and `from_snapshots`.
-
-    Safe beside running workers: each write is gated by `seq`, and whoever is ahead is followed. `progress` is told
-    (partition, events so far).
+    It begins with the newest snapshot that the ledger bears out, if there is one and `from_snapshots`. Several
+    partitions are made at a time, as many as there are processors. Safe beside running workers: each write is gated by
+    `seq`, and whoever is ahead is followed. `progress` is told (partition, events so far).
     """
-    facts = describe_topics(settings)
-    chosen = range(facts[AUDIT.name].partitions) if partitions is None else partitions
-    folded = 0
+    count = describe_topics(settings)[AUDIT.name].partitions
+    chosen = list(range(count) if partitions is None else partitions)
+    for partition in chosen:
+        if not 0 <= partition < count:
+            raise ValueError(f"no ledger partition {partition}: there are {count}")
+    processes = min(len(chosen), os.cpu_count() or 1)
+    if processes < 2:
+        return sum(rebuild_one(settings, partition, progress, from_snapshots=from_snapshots) for partition in chosen)
+    one = partial(rebuild_one, settings, from_snapshots=from_snapshots)
+    with ProcessPoolExecutor(processes, mp_context=multiprocessing.get_context("spawn")) as pool:
+        folded = 0
+        for partition, seq in zip(chosen, pool.map(one, chosen), strict=True):
+            folded += seq
+            if progress is not None:
+                progress(partition, folded)
+        return folded
+
+
+def rebuild_one(
+    settings: Settings, partition: int, progress: Progress | None = None, *, from_snapshots: bool = True
+) -> int:
+    """Make the view of one partition anew; see `rebuild`."""
     store = RedisStore(settings)
-    with closing(store), closing(CatalogueFeed(settings)) as feed:
-        for partition in chosen:
-            if not 0 <= partition < facts[AUDIT.name].partitions:
-                raise ValueError(f"no ledger partition {partition}: there are {facts[AUDIT.name].partitions}")
-            store.wipe(partition)
-            with closing(KafkaPartition(settings, facts, partition, feed)) as edge:
-                try:
-                    restore_newest(folder_of(settings) if from_snapshots else None, partition, edge, store)
-                except OutOfStepError:  # a worker has begun: follow it
-                    time.sleep(0.05)
-                folded += _replay_all(store, edge, partition, progress)
-    return folded
+    with (
+        closing(store),
+        closing(CatalogueFeed(settings)) as feed,
+        closing(KafkaPartition(settings, describe_topics(settings), partition, feed)) as edge,
+    ):
+        store.wipe(partition)
+        try:
+            restore_newest(folder_of(settings) if from_snapshots else None, partition, edge, store)
+        except OutOfStepError:  # a worker has begun: follow it
+            time.sleep(0.05)
+        return _replay_all(store, edge, partition, progress)
 
 
 def _replay_all(store: Store, edge: KafkaPartition, partition: int, progress: Progress | None) -> int:
