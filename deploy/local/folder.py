@@ -1,7 +1,8 @@
 """The data directory of embedded servers: what lies where, who holds it, and how it is removed again.
 
 DIR/kafka and DIR/redis hold the servers' data, DIR/audit what the auditor remembers, DIR/snapshots what rebuilds begin
-with, DIR/logs what processes wrote, DIR/run the ports, the state and the settings of what runs. Each of them carries a marker: what has none was there before us and is never touched.
+with, DIR/logs what processes wrote, DIR/run the ports, the state and the settings of what runs. Each of them carries a
+marker: what has none was there before us and is never touched.
 """
 
 import shutil

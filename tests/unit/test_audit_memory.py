@@ -4,7 +4,7 @@ import json
 import sqlite3
 
 import pytest
-from audit_ledger import START, LedgerMaker, sample, usage_of
+from audit_ledger import START, LedgerMaker, line_of, sample, usage_of
 
 from consumers.audit.breach import TOTALS, Breach
 from consumers.audit.partition import PartitionAudit
@@ -109,6 +109,24 @@ def test_ids_are_remembered_over_a_restart(tmp_path):
     breach = again.take(values[2], 2)
     assert (breach.seq, breach.invariant) == (3, "I3")
     assert "0-2" in breach.detail
+
+
+def test_buckets_are_remembered_over_a_restart(tmp_path):
+    """What a bucket gave before the restart stays given: a bucket that falls back after it is found."""
+    made = LedgerMaker()
+    made.opened()
+    for used in (40, 10):
+        made.charged(f"r{used}", 0, changes={"bucket:b:202601": f"{used}/100"}, lines=(line_of(0, "b", 40),))
+    store = AuditStore(tmp_path)
+    audit = PartitionAudit(0, 1, made.genesis, Register(store.database), today=TODAY, keeping=True)
+    values = made.values()
+    assert [audit.take(value, at) for at, value in enumerate(values[:2])] == [None, None]
+    checks, rows = audit.changes()
+    again = PartitionAudit(0, 1, made.genesis, Register(store.database), today=TODAY, keeping=True)
+    again.recall(json.loads(json.dumps(checks)), rows.items())
+    breach = again.take(values[2], 2)
+    assert breach.invariant == "I5"
+    assert "goes from 40 used to 10" in breach.detail
 
 
 def test_a_round_that_was_not_ended_never_happened(tmp_path):
@@ -218,6 +236,7 @@ def test_one_offset_counts_once(totals):
     assert totals.settle({0: 1}) is None
     answered(totals, "DUPLICATE", "duplicate", 0)
     totals.dead(dead(0))
+    assert totals._database.execute("SELECT count(*) FROM pending").fetchone() == (0,), "it waits for nothing"
     assert totals.settle({0: 1}) is None
     assert totals.outcomes() == {
         "received": 1, "charged": 1, "duplicate": 0, "review": 0, "rejected": 0, "dead_letter": 0,

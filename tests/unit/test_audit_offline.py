@@ -123,6 +123,16 @@ def test_what_is_altered_is_found(tmp_path):
     assert "no export" in wrong(tmp_path, lines[1:])
 
 
+def test_a_chain_tied_anew_from_the_middle(tmp_path):
+    """Events with right numbers and right hashes that do not follow the hash before them; another ledger's events."""
+    made, other = sealed_sample(), sealed_sample()
+    other.change(2, event_id="forged")
+    assert "previous_hash" in wrong(tmp_path, lines_of(made, [*made.values()[:2], *other.values()[2:]]))
+    lines = lines_of(made)
+    lines[0]["topic_id"] = "00" * 16
+    assert "event 1" in wrong(tmp_path, lines)
+
+
 @pytest.mark.parametrize(
     "change",
     [

@@ -13,7 +13,7 @@ from pipeline.adapters.snapshots import KEPT, Folded, found, is_whole, load, sav
 from pipeline.adapters.store.dump import dump_memory
 from pipeline.charge.owner import Owner
 from pipeline.charge.snapshots import newest, take
-from pipeline.domain.ledger import genesis_hash
+from pipeline.domain.ledger import Writes, genesis_hash
 
 
 def edge_of(partition: Partition):
@@ -169,6 +169,14 @@ def test_a_rebuild_that_is_killed_is_begun_anew(day, tmp_path, calls, acts, monk
     owner = Owner(0, 1, day.edge(), store, day.owner()._settings, tmp_path)
     owner.take_over()
     assert dump_memory(store, 0) == whole
+
+
+def test_a_session_that_begins_anew_has_nothing_of_the_one_before():
+    """Its id came back after the late window: the state has the new one's parts alone."""
+    state = Folded()
+    for fields, begins in (({"old": "1"}, False), ({"more": "2"}, False), ({"new": "3"}, True)):
+        state.take(Writes(1, 1, {}, {}, {}, {"a:s": (9, fields, begins)}, {}))  # type: ignore[dict-item]
+    assert state.sessions == {"a:s": (9, {"new": "3"})}
 
 
 def test_what_is_over_is_not_kept(day):
