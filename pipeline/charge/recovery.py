@@ -10,6 +10,7 @@ from functools import partial
 from typing import Final
 
 from pipeline.adapters.kafka.catalogue_feed import CatalogueFeed
+from pipeline.adapters.kafka.client import BrokerError, KafkaException
 from pipeline.adapters.kafka.partition import KafkaPartition
 from pipeline.adapters.kafka.topics import describe_topics
 from pipeline.adapters.ledger_codec import StoredEvent, encode_event
@@ -50,7 +51,7 @@ def rebuild(
     processes = min(len(chosen), os.cpu_count() or 1)
     if processes < 2:
         return sum(rebuild_one(settings, partition, progress, from_snapshots=from_snapshots) for partition in chosen)
-    one = partial(rebuild_one, settings, from_snapshots=from_snapshots)
+    one = partial(_rebuild_elsewhere, settings, from_snapshots=from_snapshots)
     with ProcessPoolExecutor(processes, mp_context=multiprocessing.get_context("spawn")) as pool:
         folded = 0
         for partition, seq in zip(chosen, pool.map(one, chosen), strict=True):
@@ -58,6 +59,13 @@ def rebuild(
             if progress is not None:
                 progress(partition, folded)
         return folded
+
+
+def _rebuild_elsewhere(settings: Settings, partition: int, *, from_snapshots: bool) -> int:
+    try:
+        return rebuild_one(settings, partition, from_snapshots=from_snapshots)
+    except KafkaException as error:  # which no other process can read
+        raise BrokerError(f"ledger partition {partition}: {error.args[0].str()}") from None
 
 
 def rebuild_one(
