@@ -27,7 +27,7 @@ from pipeline.adapters.store.redis import connect
 from pipeline.settings import Settings
 from pipeline.topics import ALERT_RAISED, AUDIT, partition_of
 
-pytestmark = [pytest.mark.system, pytest.mark.timeout(200)]
+pytestmark = [pytest.mark.system, pytest.mark.timeout(300)]
 
 PARTITIONS = 4
 OFFLINE = offline.__file__
