@@ -96,6 +96,13 @@ class ChargeSettings(_Section):
     backoff_max_ms: PositiveInt = Field(5_000, description="and at most")
     take_overs_at_once: PositiveInt = Field(8, description="partitions taken over in parallel")
     revoke_grace_ms: PositiveInt = Field(2_000, description="to finish the batch in hand when p is taken away")
+    seal_events: PositiveInt = Field(10_000, description="a partition is sealed whenever it passes so many events")
+    seal_interval_s: PositiveInt = Field(
+        3_600, description="and so long after its last seal, if there are events since"
+    )
+    snapshot_folder: Path | None = Field(
+        None, description="snapshots that a rebuild may begin with; empty: snapshots/ in the data directory"
+    )
     queued_kbytes: PositiveInt = Field(4_096, description="fetch queue of each owner")
 
 
@@ -112,6 +119,23 @@ class DetectSettings(_Section):
     stop_timeout_s: PositiveInt = Field(10, description="a worker that has not drained by then is ended all the same")
 
 
+class AuditSettings(_Section):
+    """The auditor: an independent process that proves the books as they grow."""
+
+    folder: Path | None = Field(None, description="where it keeps its memory; empty: audit/ in the data directory")
+    key_file: Path | None = Field(
+        None, description="its Ed25519 key, made at the first start; empty: seal_key.pem in that folder"
+    )
+    batch_events: PositiveInt = Field(2_000, description="events checked and remembered together")
+    poll_ms: PositiveInt = Field(500, description="how long it waits for the next event; a stop is noticed as fast")
+    view_interval_s: PositiveInt = Field(
+        60, description="how often each partition of Redis, and the ends of the inputs, are held against the ledger"
+    )
+    view_wait_s: PositiveInt = Field(2, description="how long it waits for Redis to have what it has audited")
+    alert_interval_s: PositiveInt = Field(300, description="how often the alert of a breach is raised again")
+    backoff_ms: PositiveInt = Field(2_000, description="before it begins again where broker or Redis did not answer")
+
+
 class HttpSettings(_Section):
     """Metrics and health of each process."""
 
@@ -120,6 +144,7 @@ class HttpSettings(_Section):
     mediate_port: int = Field(0, ge=0, le=65535, description="0: any free port")
     charge_port: int = Field(0, ge=0, le=65535, description="0: any free port")
     detect_port: int = Field(0, ge=0, le=65535, description="0: any free port")
+    audit_port: int = Field(0, ge=0, le=65535, description="0: any free port")
 
 
 class LocalSettings(_Section):
@@ -169,6 +194,7 @@ class Settings(BaseSettings):
     mediate: MediateSettings = MediateSettings()
     charge: ChargeSettings = ChargeSettings()
     detect: DetectSettings = DetectSettings()
+    audit: AuditSettings = AuditSettings()
     http: HttpSettings = HttpSettings()
     local: LocalSettings = LocalSettings()
     schema_registry: SchemaRegistrySettings = SchemaRegistrySettings()

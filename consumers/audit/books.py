@@ -1,7 +1,8 @@
 """I5: the books of one partition: every amount is in a balance, and every balance is made of amounts."""
 
 from collections import Counter
-from typing import Final
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
 
 from consumers.audit.breach import BOOKS, Finding
 from pipeline.domain.ledger import NO_EFFECTS, Event
@@ -17,6 +18,7 @@ from pipeline.domain.outcome import (
 )
 
 OPENED: Final = "opened"
+_BUCKETS: Final = ("bucket:", "grant:")
 WITHOUT_EFFECT: Final = frozenset({DUPLICATE, REVIEW, REJECTED, SEAL})
 
 
@@ -34,6 +36,10 @@ class Figures:
         """Add another partition's."""
         for name, sums in vars(other).items():
             getattr(self, name).update(sums)
+
+    def as_json(self) -> dict[str, dict[str, int]]:
+        """Return the sums by figure and currency."""
+        return {name: dict(sums) for name, sums in vars(self).items()}
 
     def imbalance(self) -> str | None:
         """Return the first currency whose balances are not opening + top-ups + adjustments - charges."""
@@ -87,11 +93,26 @@ class Books:
         return self._book(event, account, opens=opens)
 
     def close(self) -> Finding | None:
-        """Hold the sums of the whole partition against each other; to be asked at its end."""
+        """Hold the sums of the whole partition against each other, as far as it was read."""
+        self.figures.balances.clear()
         for account in self._accounts.values():
             self.figures.balances[account.currency] += account.balance_micros
         currency = self.figures.imbalance()
         return None if currency is None else Finding(BOOKS, f"the sums of {currency} do not balance")
+
+    def remember(self) -> dict[str, Any]:
+        """Return what `recall` needs, but for the accounts, which are in the state."""
+        return {"kinds": dict(self.kinds), "figures": self.figures.as_json()}
+
+    def recall(self, remembered: Mapping[str, Any], accounts: Iterable[tuple[str, Mapping[str, str]]]) -> None:
+        """Take up the books where they were left: the sums, and each account's fields in the state."""
+        self.kinds = Counter(remembered["kinds"])
+        for name, sums in remembered["figures"].items():
+            setattr(self.figures, name, Counter(sums))
+        for name, fields in accounts:
+            account = self._accounts[name] = _Account(fields["currency"])
+            account.balance_micros, account.seq = int(fields["balance"]), int(fields["seq"])
+            account.buckets = {field: _used(text) for field, text in fields.items() if field.startswith(_BUCKETS)}
 
     def _of_no_account(self, event: Event, account: _Account | None) -> Finding | None:
         if account is not None and (event.usage is not None or event.command is not None):
@@ -141,13 +162,13 @@ def _draw(event: Event, account: _Account) -> Finding | None:
     """Check the buckets: what they gave is what the lines took, never more than they hold, never given back."""
     given = 0
     for field, value in event.effects.account.items():
-        if not field.startswith(("bucket:", "grant:")):
+        if not field.startswith(_BUCKETS):
             continue
         if value is None:
             account.buckets.pop(field, None)
             continue
-        used, _, size = value.partition(" ")[0].partition("/")
-        before, after = account.buckets.get(field, 0), int(used)
+        size = value.partition(" ")[0].partition("/")[2]
+        before, after = account.buckets.get(field, 0), _used(value)
         if not before <= after <= int(size):
             return Finding(BOOKS, f"the allowance {field} goes from {before} used to {after} of {size}")
         account.buckets[field] = after
@@ -156,3 +177,7 @@ def _draw(event: Event, account: _Account) -> Finding | None:
     if given != taken:
         return Finding(BOOKS, f"the lines take {taken} from allowances, the buckets give {given}")
     return None
+
+
+def _used(bucket: str) -> int:
+    return int(bucket.partition("/")[0])

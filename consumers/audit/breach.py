@@ -20,6 +20,8 @@ PRICES: Final = "I8"
 """A charge is what its catalogue version makes of the record and the state before it."""
 COPIES: Final = "I9"
 """The same id with other content is held for review, never charged."""
+TOTALS: Final = "control_total"
+"""Every raw record that mediate has dealt with is in the ledger or a dead letter."""
 
 
 class Finding(NamedTuple):

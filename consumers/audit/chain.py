@@ -1,6 +1,7 @@
 """I1, I2, I7: events follow one another without gaps, each vouching for all before it."""
 
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
 
 from consumers.audit.breach import CHAIN, EPOCH, SEQUENCE, Finding
 from pipeline.adapters.avro import HASH_BYTES, HEADER_BYTES
@@ -17,6 +18,15 @@ class Chain:
         self.hash = genesis
         self.epoch = 0
         self.clock = 0
+
+    def remember(self) -> dict[str, Any]:
+        """Return what `recall` needs."""
+        return {"seq": self.seq, "hash": self.hash.hex(), "epoch": self.epoch, "clock": self.clock}
+
+    def recall(self, remembered: Mapping[str, Any]) -> None:
+        """Go on from there."""
+        self.seq, self.epoch, self.clock = remembered["seq"], remembered["epoch"], remembered["clock"]
+        self.hash = bytes.fromhex(remembered["hash"])
 
     def vouch(self, data: bytes | None, offset: int) -> Finding | None:
         """Check that the bytes hash to the hash they end in; to be asked before they are read at all."""

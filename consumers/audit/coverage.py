@@ -5,8 +5,8 @@ records a loss that an operator accepted. Offsets that were skipped are kept as 
 of a transaction do not count), which only the topic itself can show.
 """
 
-from collections.abc import Iterable
-from typing import Final, NamedTuple
+from collections.abc import Iterable, Mapping
+from typing import Any, Final, NamedTuple
 
 from consumers.audit.breach import COVERAGE, Finding
 from pipeline.domain.ledger import Event, Position, Positions
@@ -52,6 +52,17 @@ class Coverage:
             what = "neither input" if not moved else "both inputs"
             return Finding(COVERAGE, f"the event answers {what}: it must move one position")
         return self._answered(event, moved[0], getattr(before, moved[0]).offset, getattr(after, moved[0]).offset)
+
+    def remember(self) -> dict[str, Any]:
+        """Return what `recall` needs."""
+        positions = None if self.positions is None else [[p.topic_id.hex(), p.offset] for p in self.positions]
+        return {"positions": positions, "gaps": [list(gap) for gap in self.gaps]}
+
+    def recall(self, remembered: Mapping[str, Any]) -> None:
+        """Go on from there."""
+        if remembered["positions"] is not None:
+            self.positions = Positions(*(Position(bytes.fromhex(t), at) for t, at in remembered["positions"]))
+        self.gaps = [Gap(*gap) for gap in remembered["gaps"]]
 
     def _answered(self, event: Event, name: str, before: int, after: int) -> Finding | None:
         expected = COMMAND if event.command is not None else USAGE if event.usage is not None else name

@@ -1,17 +1,26 @@
 """All checks of one partition, event after event; no reading here, so a simulation can feed it as well."""
 
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
 from consumers.audit.books import Books
 from consumers.audit.breach import BOOKS, CHAIN, VIEW, Breach, Finding
 from consumers.audit.chain import Chain
 from consumers.audit.coverage import Coverage
 from consumers.audit.register import Register
 from consumers.audit.repricing import Repricing
+from consumers.audit.seals import Seals
 from consumers.audit.view import Comparison, State
 from pipeline.adapters.avro import UndecodableError, UnknownSchemaError
 from pipeline.adapters.ledger_codec import StoredEvent, decode_event
 from pipeline.adapters.store.dump import Dump
 from pipeline.domain.ledger import Event
+from pipeline.domain.usage import DAY_MS
 from pipeline.topics import partition_of
+
+_PRICED: Final = "priced:"
+"""Begins the name of a row that only pricing needs: a session under its own id."""
 
 
 class PartitionAudit:
@@ -19,7 +28,8 @@ class PartitionAudit:
 
     `genesis` is the first previous_hash; `register` is shared by all partitions. `today` (days since 1970) judges what
     may have expired; None where nothing does. With a `view`, it is compared when the ledger comes by its seq; with a
-    `repricing`, every charge is priced a second time.
+    `repricing`, every charge is priced a second time; with `seals`, signed ones are asked for on the chain. `keeping`
+    lets `changes` say what a store must remember for `recall`.
     """
 
     def __init__(
@@ -32,6 +42,8 @@ class PartitionAudit:
         today: int | None,
         view: Dump | None = None,
         repricing: Repricing | None = None,
+        seals: Seals | None = None,
+        keeping: bool = False,
     ) -> None:
         self.partition = partition
         self.chain = Chain(genesis)
@@ -41,9 +53,12 @@ class PartitionAudit:
         self._register = register
         self._repricing = repricing
         self._today = today
-        self._state = State(partition, expires=today is not None)
+        self._seals = seals or Seals(partition)
+        self._state = State(partition, expires=today is not None, keeping=keeping)
         self._comparison = None if view is None else Comparison(view, today)
         self._begun = False
+        self.last: Event | None = None
+        """the event taken last"""
 
     def take(self, data: bytes | None, offset: int) -> Breach | None:
         """Check the next value of the audit topic, at this offset."""
@@ -63,10 +78,66 @@ class PartitionAudit:
 
     def close(self) -> Breach | None:
         """Hold the sums against each other, and the end against the view; to be asked behind the last event."""
-        finding = self._begin() or self.books.close()
+        finding = self._begin() or self.books.close() or self._seals.close(self.chain.seq)
         if finding is None and self._comparison is not None:
             finding = self._comparison.close(self.chain.seq)
         return self._placed(finding)
+
+    def await_view(self, view: Dump, today: int) -> Breach | None:
+        """Compare a view that stands where the ledger does or further on, once the ledger comes by its seq."""
+        self._comparison = Comparison(view, today)
+        return self._placed(self._comparison.follow(self.chain.seq, self._state, ()))
+
+    def forget_view(self) -> None:
+        """Compare no view until another one is given."""
+        self._comparison = None
+
+    @property
+    def awaits_view(self) -> bool:
+        """Tell whether a view was given and is not wholly compared."""
+        return self._comparison is not None and self.chain.seq < self._comparison.last_seq
+
+    @property
+    def repriced(self) -> int:
+        """How many charges were priced a second time."""
+        return 0 if self._repricing is None else self._repricing.repriced
+
+    @property
+    def sealed(self) -> tuple[tuple[int, bytes], ...]:
+        """(seq, hash) of the seals found right since this was last asked."""
+        return self._seals.taken()
+
+    def changes(self) -> tuple[dict[str, Any], dict[str, str | None]]:
+        """Return what `recall` needs: where all checks stand, and each row that changed since (None: it is gone)."""
+        stands = {
+            "chain": self.chain.remember(),
+            "coverage": self.coverage.remember(),
+            "books": self.books.remember(),
+            "head": self._state.head,
+        }
+        rows = self._state.changes()
+        if self._repricing is not None:
+            for session, kept in self._repricing.changes().items():
+                text = None if kept is None else json.dumps({"day": kept[0], "fields": kept[1]}, ensure_ascii=False)
+                rows[_PRICED + json.dumps(session, ensure_ascii=False)] = text
+        return stands, rows
+
+    def recall(self, stands: Mapping[str, Any], rows: Iterable[tuple[str, str]]) -> None:
+        """Go on from there; of a new instance only."""
+        rows = list(rows)
+        self.chain.recall(stands["chain"])
+        self.coverage.recall(stands["coverage"])
+        self._state.recall(stands["head"], [row for row in rows if not row[0].startswith(_PRICED)])
+        accounts = self._state.accounts
+        self.books.recall(stands["books"], accounts)
+        if self._repricing is not None:
+            sessions = []
+            for key, text in rows:
+                if key.startswith(_PRICED):
+                    account, service, session_id = json.loads(key[len(_PRICED) :])
+                    kept = json.loads(text)
+                    sessions.append(((account, service, session_id), kept["day"], kept["fields"]))
+            self._repricing.recall(accounts, sessions, self.chain.clock // DAY_MS)
 
     def compare(self, view: Dump) -> Breach | None:
         """Compare a view that stands where the ledger does, behind the event last taken."""
@@ -80,6 +151,7 @@ class PartitionAudit:
         event = stored.event
         finding = (
             self.chain.follow(stored)
+            or self._seals.follow(stored, self.books)
             or self.coverage.follow(event)
             or self._at_home(event)
             or self.books.follow(event)
@@ -88,6 +160,7 @@ class PartitionAudit:
         )
         if finding is not None:
             return finding
+        self.last = event
         touched = self._state.follow(event, stored.hash)
         return None if self._comparison is None else self._comparison.follow(event.seq, self._state, touched)
 

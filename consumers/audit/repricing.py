@@ -5,7 +5,7 @@ that charged. The state is the last value after of each effect, as every event l
 that the event's own position in their topic says were known.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from consumers.audit.breach import PRICES, Finding
@@ -17,6 +17,9 @@ from pipeline.domain.usage import DAY_MS, AcceptedUsage
 
 Versions = Callable[[int], Sequence[Published]]
 """Returns the versions published below an offset of their topic."""
+
+_Session = tuple[str, str, str]
+"""account, service, session_id"""
 
 PRICED_FIELDS: Final = ("meter:", "bucket:", "grant:", "cap:", "rolled:")
 """What of an account's state a price changes: the fields that begin so."""
@@ -37,13 +40,17 @@ class _Found(NamedTuple):
 
 
 class Repricing:
-    """Follows the events of one partition in their order. Memory: what pricing needs of each account and session."""
+    """Follows the events of one partition in their order. Memory: what pricing needs of each account and session.
 
-    def __init__(self, versions: Versions) -> None:
+    With `keeping`, it says which sessions changed, for a store that remembers them.
+    """
+
+    def __init__(self, versions: Versions, *, keeping: bool = False) -> None:
         self._versions = versions
         self._accounts: dict[str, AccountState] = {}
-        self._sessions_by_day: dict[int, set[tuple[str, str, str]]] = {}
+        self._sessions_by_day: dict[int, set[_Session]] = {}
         self._today = 0
+        self._changed: set[_Session] | None = set() if keeping else None
         self.repriced = 0
         """how many charges were worked out a second time"""
 
@@ -59,6 +66,31 @@ class Repricing:
         account.follow(event)
         self._note_session(event)
         return finding
+
+    def changes(self) -> dict[_Session, tuple[int, dict[str, str]] | None]:
+        """Return (last day, fields) of each session that changed since this was last asked; None: it is over."""
+        changed, self._changed = self._changed or set(), set()
+        found: dict[_Session, tuple[int, dict[str, str]] | None] = {}
+        for session in changed:
+            account = self._accounts[session[0]]
+            day = account.expires_day.get(session[1:])
+            found[session] = None if day is None else (day, account.sessions[session[1:]])
+        return found
+
+    def recall(
+        self,
+        accounts: Iterable[tuple[str, Mapping[str, str]]],
+        sessions: Iterable[tuple[_Session, int, Mapping[str, str]]],
+        today: int,
+    ) -> None:
+        """Go on from there: the accounts' fields in the state, and the sessions that were kept."""
+        for name, fields in accounts:
+            self._accounts[name] = AccountState(fields)
+        for session, day, fields in sessions:
+            account = self._accounts[session[0]]
+            account.sessions[session[1:]], account.expires_day[session[1:]] = dict(fields), day
+            self._sessions_by_day.setdefault(day, set()).add(session)
+        self._today = today
 
     def _finding(self, event: Event, usage: AcceptedUsage, account: AccountState) -> Finding | None:
         self.repriced += 1
@@ -81,6 +113,8 @@ class Repricing:
         if session is not None and usage is not None:
             key = (event.account, usage.service, str(usage.session_id))
             self._sessions_by_day.setdefault(session.expires_day, set()).add(key)
+            if self._changed is not None:
+                self._changed.add(key)
 
     def _forget(self, today: int) -> None:
         """Drop the sessions that are over, so that memory holds the late window twice, not all of time."""
@@ -88,8 +122,10 @@ class Repricing:
             return
         self._today = today
         for day in [day for day in self._sessions_by_day if day < today - 1]:
-            for account, *key in self._sessions_by_day.pop(day):
-                self._accounts[account].forget_session((key[0], key[1]), day)
+            for key in self._sessions_by_day.pop(day):
+                self._accounts[key[0]].forget_session(key[1:], day)
+                if self._changed is not None:
+                    self._changed.add(key)
 
 
 def _difference(event: Event, priced: Priced | Refused) -> str | None:

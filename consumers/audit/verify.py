@@ -2,29 +2,32 @@
 
 One partition after the other. The view of a partition is read first and the ledger to its end behind it, so a view
 that is merely behind is met on the way, and one that is ahead has lost its ledger. Memory is that of one partition's
-state, its view, and 40 bytes for each charged record of all partitions.
+state and its view; the ids of all charged records are in a temporary file.
 
 Prices are worked out a second time, by an implementation of their own and the catalogue versions of their time.
 """
 
+import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final, NamedTuple
 
-from consumers.audit.breach import COVERAGE, VIEW, Breach, Finding
-from consumers.audit.coverage import COMMAND, USAGE, Gap, first_unanswered
+from consumers.audit.breach import VIEW, Breach
+from consumers.audit.inputs import inputs_breach
 from consumers.audit.partition import PartitionAudit
+from consumers.audit.raw import RawReader
 from consumers.audit.reading import PublishedVersions, bounds, count_dead_letters, read_partition
 from consumers.audit.register import Register
 from consumers.audit.report import Report, Tally
 from consumers.audit.repricing import Repricing
+from consumers.audit.seals import Seals
 from consumers.audit.view import moved_back
 from pipeline.adapters.kafka.client import end_offsets, first_offsets
 from pipeline.adapters.kafka.topics import TopicFacts, describe_topics
 from pipeline.adapters.store.dump import Dump, dump_partition
-from pipeline.domain.ledger import genesis_hash
+from pipeline.domain.ledger import Positions, genesis_hash
 from pipeline.settings import Settings
-from pipeline.topics import ACCOUNT_COMMAND, AUDIT, USAGE_ACCEPTED, USAGE_DEAD_LETTER
+from pipeline.topics import AUDIT, USAGE_DEAD_LETTER
 
 Progress = Callable[[int, int], None]
 
@@ -32,11 +35,14 @@ _DAY_S: Final = 86_400
 _VIEW_ATTEMPTS: Final = 5
 _VIEW_PAUSE_S: Final = 1
 _PROGRESS_RECORDS: Final = 1_000
-_INPUTS: Final = {USAGE: USAGE_ACCEPTED.name, COMMAND: ACCOUNT_COMMAND.name}
 
 
-def verify(settings: Settings, progress: Progress | None = None) -> Report:
+def verify(
+    settings: Settings, progress: Progress | None = None, signed: Mapping[int, Mapping[int, bytes]] | None = None
+) -> Report:
     """Read the whole ledger and the whole view, and report; `progress` is told (offsets read, offsets in all).
+
+    `signed` are the hashes that somebody signed, by partition and seq: they must be on the chain.
 
     May run beside working owners, and changes nothing. Raises BrokerError, or the clients' own errors, when broker or
     Redis do not answer: what could not be read is never called right.
@@ -44,17 +50,25 @@ def verify(settings: Settings, progress: Progress | None = None) -> Report:
     facts = describe_topics(settings)
     partitions = facts[AUDIT.name].partitions
     tally = Tally(partitions)
-    register = Register()
+    database = sqlite3.connect("", isolation_level=None)  # a temporary file
+    register = Register(database)
     steps = _Steps.begin(settings, partitions, progress)
     breach = None
-    ledger = _Ledger(settings, facts, PublishedVersions(settings))
+    raw = RawReader(settings, database, facts)
+    raw.cut()
+    ledger = _Ledger(settings, facts, PublishedVersions(settings), raw, signed or {})
+    positions: dict[int, Positions | None] = {}
+    database.execute("BEGIN")
     for partition in range(partitions):
         audit, breach = _verify_partition(ledger, partition, register, steps)
         tally.add(audit)
+        positions[partition] = audit.coverage.positions
         if breach is not None:
             break
     else:
-        breach = register.close()
+        breach = raw.read_to_cut(positions)
+    raw.close()
+    database.close()
     dead_letters = count_dead_letters(settings, facts[USAGE_DEAD_LETTER.name].partitions)
     return tally.report(breach, dead_letters)
 
@@ -63,6 +77,8 @@ class _Ledger(NamedTuple):
     settings: Settings
     facts: dict[str, TopicFacts]
     versions: PublishedVersions
+    raw: RawReader
+    signed: Mapping[int, Mapping[int, bytes]]
 
 
 class _Steps:
@@ -89,7 +105,7 @@ class _Steps:
 def _verify_partition(
     ledger: _Ledger, partition: int, register: Register, steps: _Steps
 ) -> tuple[PartitionAudit, Breach | None]:
-    settings, facts, versions = ledger
+    settings, facts, versions, raw, signed = ledger
     view = _read_view(settings, partition)
     audit = PartitionAudit(
         partition,
@@ -99,6 +115,7 @@ def _verify_partition(
         today=int(time.time()) // _DAY_S,
         view=view,
         repricing=Repricing(versions.below),
+        seals=Seals(partition, signed.get(partition)),
     )
     if moved_back(view):
         return audit, Breach(partition, 0, VIEW, "the view was wiped again and again while it was read")
@@ -108,11 +125,13 @@ def _verify_partition(
         breach = audit.take(record.value, record.offset)
         if breach is not None:
             return audit, breach
+        if audit.last is not None:
+            raw.answered(audit.last)
         if record.offset - told >= _PROGRESS_RECORDS:
             steps.add(record.offset - told)
             told = record.offset
     steps.add(end - told)
-    return audit, audit.close() or _inputs_breach(ledger, audit)
+    return audit, audit.close() or inputs_breach(settings, facts, audit)
 
 
 def _read_view(settings: Settings, partition: int) -> Dump:
@@ -122,42 +141,3 @@ def _read_view(settings: Settings, partition: int) -> Dump:
             return view
         time.sleep(_VIEW_PAUSE_S)  # a rebuild begins with a wipe, and there is one of it
     return dump_partition(settings, partition)
-
-
-def _inputs_breach(ledger: _Ledger, audit: PartitionAudit) -> Breach | None:
-    """Hold the positions against the inputs as they are: the same topics, as long, and nothing in the gaps."""
-    positions = audit.coverage.positions
-    if positions is None:
-        return None
-    for name, topic in _INPUTS.items():
-        position = getattr(positions, name)
-        if position.topic_id != ledger.facts[topic].topic_id:
-            return Breach(audit.partition, audit.chain.seq, COVERAGE, f"{topic} was made anew since: inputs are lost")
-        first, end = bounds(ledger.settings, topic, audit.partition)
-        if position.offset > end:
-            detail = f"{topic} ends at {end}, but events answer up to {position.offset}: it lost its tail"
-            return Breach(audit.partition, audit.chain.seq, COVERAGE, detail)
-        if position.offset < first:
-            detail = f"{topic} begins at {first}, but only what is below {position.offset} was answered"
-            return Breach(audit.partition, audit.chain.seq, COVERAGE, detail)
-        found = _gap_finding(ledger, audit, topic, [gap for gap in audit.coverage.gaps if gap.input == name], first)
-        if found is not None:
-            gap, finding = found
-            return Breach(audit.partition, gap.seq, *finding)
-    return None
-
-
-def _gap_finding(
-    ledger: _Ledger, audit: PartitionAudit, topic: str, gaps: list[Gap], first: int
-) -> tuple[Gap, Finding] | None:
-    if not gaps:
-        return None
-    if gaps[0].first < first:
-        detail = f"nothing answers offsets {gaps[0].first} to {gaps[0].end} of {topic}, and they are no longer kept"
-        return gaps[0], Finding(COVERAGE, f"{detail}: whether they held records cannot be proved")
-    records = read_partition(ledger.settings, topic, audit.partition, gaps[0].first, gaps[-1].end)
-    unanswered = first_unanswered(gaps, (record.offset for record in records))
-    if unanswered is None:
-        return None
-    gap, offset = unanswered
-    return gap, Finding(COVERAGE, f"nothing answers the record at offset {offset} of {topic}")

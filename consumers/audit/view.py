@@ -7,6 +7,8 @@ before and the one read after. A key that no event between the two touches must 
 is touched must be what some event between them left. So a running system can be audited, and nothing is let pass.
 """
 
+import base64
+import json
 from array import array
 from collections.abc import Iterable
 from typing import Final
@@ -37,12 +39,16 @@ def head_of(event: Event, event_hash: bytes) -> dict[str, str]:
 
 
 class State:
-    """Every key of one partition with its last values, and the day behind which it is gone."""
+    """Every key of one partition with its last values, and the day behind which it is gone.
 
-    def __init__(self, partition: int, *, expires: bool) -> None:
+    With `keeping`, it says which keys changed, for a store that remembers them.
+    """
+
+    def __init__(self, partition: int, *, expires: bool, keeping: bool = False) -> None:
         self._partition = partition
         self._expires = expires
-        self._last: tuple[Event, bytes] | None = None
+        self._head: dict[str, str] = {}
+        self._changed: set[str] | None = set() if keeping else None
         self.hashes: dict[str, dict[str, str]] = {}
         self.sets: dict[str, array[int]] = {}
         self.days: dict[str, int] = {}
@@ -54,7 +60,7 @@ class State:
         """Store what the event changed; returns the keys it touched."""
         p = self._partition
         effects = event.effects
-        self._last = (event, event_hash)
+        self._head = head_of(event, event_hash)
         self._forget(event.clock // DAY_MS)
         touched: list[str] = []
         if event.account_seq:
@@ -77,12 +83,48 @@ class State:
             self._last_day(key, effects.seen.expires_day)
             self.sets.setdefault(key, array("q")).extend((effects.seen.record, effects.seen.content))
             touched.append(key)
+        if self._changed is not None:
+            self._changed.update(touched)
         return tuple(touched)
 
     @property
     def head(self) -> dict[str, str]:
         """What `ledger:{p}` must say."""
-        return {} if self._last is None else head_of(*self._last)
+        return self._head
+
+    @property
+    def accounts(self) -> list[tuple[str, dict[str, str]]]:
+        """Every account with its fields."""
+        prefix = keys.account(self._partition, "")
+        return [(key[len(prefix) :], fields) for key, fields in self.hashes.items() if key.startswith(prefix)]
+
+    def changes(self) -> dict[str, str | None]:
+        """Return each key that changed since this was last asked, as text for `recall`; None: it is gone."""
+        changed, self._changed = self._changed or set(), set()
+        return {key: self._written(key) for key in changed}
+
+    def recall(self, head: dict[str, str], written: Iterable[tuple[str, str]]) -> None:
+        """Go on from a head and the keys as `changes` gave them."""
+        self._head = head
+        self._today = int(head["clock"]) // DAY_MS if head else 0
+        for key, text in written:
+            kept = json.loads(text)
+            if "numbers" in kept:
+                self.sets[key] = array("q", base64.b64decode(kept["numbers"]))
+            else:
+                self.hashes[key] = kept["fields"]
+            if kept["day"] is not None:
+                self._last_day(key, kept["day"])
+
+    def _written(self, key: str) -> str | None:
+        kept: dict[str, object] = {"day": self.days.get(key)}
+        if key in self.hashes:
+            kept["fields"] = self.hashes[key]
+        elif key in self.sets:
+            kept["numbers"] = base64.b64encode(self.sets[key].tobytes()).decode()
+        else:
+            return None
+        return json.dumps(kept, ensure_ascii=False, separators=(",", ":"))
 
     def difference(self, key: str, dump: Dump, today: int | None) -> str | None:
         """Say how the view's key differs from this state; None where it does not."""
@@ -140,6 +182,8 @@ class State:
                     del self.days[key]
                     self.hashes.pop(key, None)
                     self.sets.pop(key, None)
+                    if self._changed is not None:
+                        self._changed.add(key)
 
 
 class Comparison:
@@ -184,7 +228,8 @@ class Comparison:
 
 def moved_back(dump: Dump) -> bool:
     """Tell whether the view was wiped or rebuilt while it was read: then it must be read again."""
-    return _seq(dump.after) < _seq(dump.before)
+    being_made = "restoring" in dump.before or "restoring" in dump.after or (not dump.before and bool(dump.hashes))
+    return being_made or _seq(dump.after) < _seq(dump.before)
 
 
 def _seq(head: dict[str, str]) -> int:

@@ -53,6 +53,7 @@ _CHINESE: Final = {
     "wrong_state": "账户的状态不允许此操作。",
     # of a seal
     "settings_changed": "一项决定金额的设置取了新值。",
+    "seal": "至此分区账目的计数与合计。",
     "accepted_loss": "运营人员接受了事件或输入的丢失。",
     # of an event that did what was asked
     "opened": "账户已开立。",

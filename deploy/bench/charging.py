@@ -31,14 +31,8 @@ def run(settings: Settings, records: int, accounts: int, partitions: int) -> Mea
 
     The clock starts when the accounts are open, and the rate counts the records left then.
     """
-    environment = {
-        **os.environ,
-        "CHARGELINE_KAFKA__BOOTSTRAP_SERVERS": settings.kafka.bootstrap_servers or "",
-        "CHARGELINE_REDIS__URL": settings.redis.url or "",
-        "CHARGELINE_LOG_LEVEL": "error",
-    }
     store = RedisStore(settings)
-    process = subprocess.Popen([sys.executable, "-m", "deploy.cli", "run", "charge"], env=environment)
+    process = _start(settings)
     try:
         watched = psutil.Process(process.pid)
         begun_at = _wait(store, partitions, accounts)
@@ -51,6 +45,29 @@ def run(settings: Settings, records: int, accounts: int, partitions: int) -> Mea
         store.close()
     done = ended_at - begun_at
     return Measured(round(done / took), round(used / done * 1e6))
+
+
+def finish(settings: Settings, events: int, partitions: int) -> None:
+    """Start charge, wait until the view holds so many events, stop it. Raises TimeoutError."""
+    store = RedisStore(settings)
+    process = _start(settings)
+    try:
+        _wait(store, partitions, events)
+    finally:
+        process.terminate()
+        process.wait()
+        store.close()
+
+
+def _start(settings: Settings) -> "subprocess.Popen[bytes]":
+    environment = {
+        **os.environ,
+        "CHARGELINE_KAFKA__BOOTSTRAP_SERVERS": settings.kafka.bootstrap_servers or "",
+        "CHARGELINE_REDIS__URL": settings.redis.url or "",
+        "CHARGELINE_DATA_DIR": str(settings.data_dir),
+        "CHARGELINE_LOG_LEVEL": "error",
+    }
+    return subprocess.Popen([sys.executable, "-m", "deploy.cli", "run", "charge"], env=environment)
 
 
 def _wait(store: RedisStore, partitions: int, events: int) -> int:

@@ -86,13 +86,16 @@ def open_accounts(settings: Settings, accounts: int, plan: str, partitions: int,
     out.flush()
 
 
-def publish_accepted(settings: Settings, records: int, accounts: int, partitions: int) -> None:
-    """Publish a mix of calls, data and messages as mediate would hand them on, 2 % of them repeats."""
+def publish_accepted(settings: Settings, records: int, accounts: int, partitions: int, first: int = 0) -> None:
+    """Publish a mix of calls, data and messages as mediate would hand them on, 2 % of them repeats.
+
+    Their ids are numbers from `first` on.
+    """
     chance = random.Random(SEED)  # noqa: S311 - traffic, the same every time
     out = producer(settings)
     now = int(time.time() * 1000)
     last = None
-    for i in range(records):
+    for i in range(first, first + records):
         if last is not None and chance.random() < 0.02:
             _send(out, USAGE_ACCEPTED.name, last[1], last[0], partitions)
             continue

@@ -4,4 +4,5 @@ import sys
 
 from deploy.cli import main
 
-sys.exit(main())
+if __name__ == "__main__":  # a process that a command starts for its own work imports this file as well
+    sys.exit(main())

@@ -4,6 +4,7 @@ import typer
 
 from deploy.cli import (
     accounts,
+    auditing,
     catalogues,
     configuration,
     dead_letters,
@@ -44,6 +45,7 @@ app.command("quote")(rating.quote)
 app.command("rerate")(rerate.rerate)
 app.add_typer(dead_letters.app, name="dlq")
 app.add_typer(ledger.audit, name="audit")
+app.command("snapshot")(auditing.snapshot)
 app.command("rebuild")(ledger.rebuild)
 app.add_typer(ledger.ledger, name="ledger")
 app.add_typer(operate.topics, name="topics")

@@ -16,7 +16,13 @@ if TYPE_CHECKING:
 
 topics = typer.Typer(help="The topics on the broker.", no_args_is_help=True)
 
-PROCESSES: Final = ("mediate", "charge", "detect")
+PROCESSES: Final = {
+    "mediate": "pipeline.mediate",
+    "charge": "pipeline.charge",
+    "detect": "pipeline.detect",
+    "audit": "consumers.audit.auditor",
+}
+"""Each process, and the module whose `run` it is."""
 _SAMPLE_S: Final = 0.4
 """How long `status` watches in order to say how many records a second there are."""
 _READY_POLL_S: Final = 0.2
@@ -208,7 +214,7 @@ def without_password(url: str) -> str:
 
 
 def run(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="mediate, charge or detect.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="mediate, charge, detect or audit.")],
     data_dir: DataDir = None,
 ) -> None:
     """Run one process until it is told to stop.
@@ -236,7 +242,7 @@ def run(
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stopping)
-    code: int = importlib.import_module(f"pipeline.{name}").run(settings, stop)
+    code: int = importlib.import_module(PROCESSES[name]).run(settings, stop)
     raise typer.Exit(code)
 
 
@@ -260,4 +266,4 @@ def create(json: Json = False, data_dir: DataDir = None) -> None:
             data_json({"topic": topic.name, "partitions": topic.partitions, "topic_id": topic.topic_id.hex()})
         return
     table(("topic", "partitions"), [(topic.name, str(topic.partitions)) for topic in found.values()], "<>")
-    next_step("chargeline up, or chargeline run mediate | charge | detect on machines of your own")
+    next_step("chargeline up, or chargeline run mediate | charge | detect | audit on machines of your own")

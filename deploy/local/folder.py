@@ -1,7 +1,8 @@
 """The data directory of embedded servers: what lies where, who holds it, and how it is removed again.
 
-DIR/kafka and DIR/redis hold the servers' data, DIR/logs what processes wrote, DIR/run the ports, the state and the
-settings of what runs. Each of them carries a marker: what has none was there before us and is never touched.
+DIR/kafka and DIR/redis hold the servers' data, DIR/audit what the auditor remembers, DIR/snapshots what rebuilds begin
+with, DIR/logs what processes wrote, DIR/run the ports, the state and the settings of what runs. Each of them carries a
+marker: what has none was there before us and is never touched.
 """
 
 import shutil
@@ -14,7 +15,7 @@ from typing import IO, Final, NamedTuple
 from deploy.local.process import LocalServerError
 
 MARKER: Final = ".chargeline"
-PARTS: Final = ("kafka", "redis", "detect", "logs", "run")
+PARTS: Final = ("kafka", "redis", "detect", "audit", "snapshots", "logs", "run")
 
 
 class Folder(NamedTuple):

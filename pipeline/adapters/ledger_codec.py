@@ -31,6 +31,7 @@ from pipeline.domain.ledger import (
 )
 from pipeline.domain.usage import AcceptedUsage
 from pipeline.domain.wire import WireError, event_body, read_accepted_usage
+from pipeline.domain.wire_replay import read_bare_event
 
 _LINE_FIELDS: Final = Line._fields
 _FIRST_MS: Final = -62_135_596_800_000
@@ -123,6 +124,24 @@ def decode_event(data: bytes) -> StoredEvent:
     """
     record = AUDIT_EVENT.decode(data)
     return StoredEvent(_event(record), record["previous_hash"], record["hash"])
+
+
+def decode_bare_event(data: bytes) -> StoredEvent:
+    """Read what an event left behind, without its usage, command and lines; four times as fast as `decode_event`.
+
+    The bytes must hash to the hash they end in; raises UnknownSchemaError or UndecodableError.
+    """
+    if len(data) < HEADER_BYTES + 2 * HASH_BYTES or data[-HASH_BYTES:] != expected_hash(data):
+        raise UndecodableError("the bytes do not hash to the hash they end in")
+    event = None
+    if data[:HEADER_BYTES] == AUDIT_EVENT.header:
+        try:
+            event = read_bare_event(data, HEADER_BYTES)
+        except WireError as error:
+            raise UndecodableError(str(error)) from None
+    if event is None:  # an older version, or a command's
+        event = decode_event(data).event._replace(usage=None, command=None, lines=())
+    return StoredEvent(event, data[-2 * HASH_BYTES : -HASH_BYTES], data[-HASH_BYTES:])
 
 
 def expected_hash(data: bytes) -> bytes:

@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 
-from pipeline.adapters.ledger_codec import StoredEvent, decode_event
+from pipeline.adapters.ledger_codec import StoredEvent, decode_bare_event, decode_event
 from pipeline.adapters.partition import FencedError, Inputs, LedgerHaltedError, Raw
 from pipeline.domain.catalogue import Catalogue, Catalogues
 from pipeline.domain.ledger import genesis_hash
@@ -277,7 +277,7 @@ class MemoryPartition:
         """See PartitionEdge."""
         expected = seq + 1
         for value in self._values():
-            stored = decode_event(value)
+            stored = decode_bare_event(value)
             if stored.event.seq < expected:
                 continue
             if stored.event.seq != expected:

@@ -87,8 +87,27 @@ DETECT: Final = (
     Definition("chargeline_detect_partitions", GAUGE, "Ledger partitions that this process reads."),
     Definition("chargeline_detect_lag_records", GAUGE, "Offsets of this process's partitions not yet done."),
 )
+AUDIT: Final = (
+    Definition("chargeline_audit_events_total", COUNTER, "Events of the ledger audited."),
+    Definition("chargeline_audit_repriced_total", COUNTER, "Charges and refusals worked out a second time."),
+    Definition(
+        "chargeline_audit_views_total", COUNTER, "Partitions of Redis compared with the ledger, and found right."
+    ),
+    Definition("chargeline_audit_seals_total", COUNTER, "Seals found right, and signed."),
+    Definition("chargeline_audit_breach", GAUGE, "Whether a promise was found broken: 1, else 0."),
+    Definition("chargeline_audit_last_seq", GAUGE, "Last event audited of each ledger partition.", ("partition",)),
+    Definition("chargeline_audit_lag_records", GAUGE, "Offsets of the ledger not yet audited."),
+    Definition("chargeline_audit_lag_seconds", GAUGE, "Age of the last event audited where more wait, else 0."),
+    Definition(
+        "chargeline_audit_books_micros",
+        GAUGE,
+        "Sums of the books in micro-units: balance is opening, topped_up and adjusted less charged.",
+        ("figure", "currency"),
+    ),
+    Definition("chargeline_audit_records", GAUGE, "Raw records in the control totals, by outcome.", ("outcome",)),
+)
 
-DEFINITIONS: Final = {"mediate": MEDIATE, "charge": CHARGE, "detect": DETECT}
+DEFINITIONS: Final = {"mediate": MEDIATE, "charge": CHARGE, "detect": DETECT, "audit": AUDIT}
 """What each process exports, besides `process_*` and `python_info`."""
 
 disable_created_metrics()  # type: ignore[no-untyped-call] # a series of creation times beside every counter, which nobody asks for

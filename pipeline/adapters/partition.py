@@ -53,7 +53,10 @@ class PartitionEdge(Protocol):
         """Return the ledger's last event, None only when its end was reached and there is none. After the fence."""
 
     def events_after(self, seq: int) -> Iterator[StoredEvent]:
-        """Yield the events seq + 1 ... to the end; raises LedgerHaltedError where they are not there."""
+        """Yield the events seq + 1 ... to the end, bare: without usage, command and lines, which no fold asks for.
+
+        Raises LedgerHaltedError where they are not there.
+        """
 
     def event(self, seq: int) -> StoredEvent | None:
         """Return one event by its seq; None beyond the end."""

@@ -14,12 +14,15 @@
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 
 from pipeline.adapters.avro import ACCOUNT_COMMAND, SUBSCRIBER_BINDING, UndecodableError, UnknownSchemaError
 from pipeline.adapters.crash_points import reached
 from pipeline.adapters.ledger_codec import StoredEvent, accepted_usage_of, encode_event, usage_body_of
 from pipeline.adapters.partition import Inputs, LedgerHaltedError, PartitionEdge, Raw
 from pipeline.adapters.store import Need, OutOfStepError, Store
+from pipeline.charge.sealing import Sealing
+from pipeline.charge.snapshots import restore_newest
 from pipeline.domain import commands
 from pipeline.domain.account import Account, parse_identities
 from pipeline.domain.batch import (
@@ -57,13 +60,21 @@ class Owner:
     """Owns one partition for as long as one edge lives: `take_over`, then `step` until it raises or is let go."""
 
     def __init__(
-        self, partition: int, partitions: int, edge: PartitionEdge, store: Store, settings: ChargeSettings
+        self,
+        partition: int,
+        partitions: int,
+        edge: PartitionEdge,
+        store: Store,
+        settings: ChargeSettings,
+        snapshots: Path | None = None,
     ) -> None:
         self.partition = partition
         self._partitions = partitions
         self._edge = edge
         self._store = store
         self._settings = settings
+        self._snapshots = snapshots
+        self._sealing = Sealing(edge, settings)
         self._hash = b""
         self._carried: list[Raw] = []
         self._singly = False
@@ -91,6 +102,7 @@ class Owner:
         self._check_view(view, last)
         self._mend_directory(view, last)
         self._replay(view, last)
+        self._sealing.begin(last)
         head = self._head(last)
         self._edge.open_inputs(head.positions.usage.offset, head.positions.command.offset)
         self.head = head
@@ -106,6 +118,8 @@ class Owner:
         self._carried = []
         if not raw:
             self._look_after_view(head)
+            if self._sealing.due(head.seq, head.seq):
+                self._seal(head)
             return 0
         self._idle = 0
         reached("charge.after_fetch")
@@ -129,13 +143,16 @@ class Owner:
             late=True,
         )
         decided = [batch.decide(item) for item in prepared]
+        self._sealing.count(item.event for item in decided)
+        if self._sealing.due(head.seq, batch.head.seq):
+            decided.append(self._sealing.seal(batch))
         reached("charge.after_decide")
         self._write(decided)
         self._accounts.update(state.accounts)
         self.head = batch.head
         self._store.attempts_ended(self.partition)
         self._attempting = False
-        return len(decided)
+        return len(prepared)
 
     def failed(self) -> None:
         """Say that the batch in hand failed without ending the process, so its deaths are not counted up."""
@@ -200,7 +217,8 @@ class Owner:
                 previous = known.hash
         if wrong_layout or not seq:
             self._store.wipe(self.partition)
-            events, previous = self._edge.events_after(0), self._edge.genesis()
+            seq, previous = restore_newest(self._snapshots, self.partition, self._edge, self._store)
+            events = self._edge.events_after(seq)
         chunk: list[StoredEvent] = []
         for stored in events:
             chunk.append(stored)
@@ -237,11 +255,16 @@ class Owner:
     def _change_late_window(self, head: Head) -> None:
         """Write into the ledger that another late window holds from here on: a replay must decide the same."""
         before, after = head.late_window_days, self._settings.late_window_days
-        batch = Batch(
-            head._replace(late_window_days=after), State({}, {}, {}, set(), set()), Catalogues(()), {}, late=True
-        )
+        batch = _of_no_input(head._replace(late_window_days=after))
         decided = batch.seal("settings_changed", {"late_window_days": {"before": before, "after": after}})
+        self._sealing.count([decided.event])
         self._write([decided])
+        self.head = batch.head
+
+    def _seal(self, head: Head) -> None:
+        """Seal a partition in which nothing comes just now."""
+        batch = _of_no_input(head)
+        self._write([self._sealing.seal(batch)])
         self.head = batch.head
 
     # --- a batch ---
@@ -301,6 +324,10 @@ class Owner:
         self._hash = previous
         self._store.apply(self.partition, before.hex(), fold(events))
         reached("charge.after_apply")
+
+
+def _of_no_input(head: Head) -> Batch:
+    return Batch(head, State({}, {}, {}, set(), set()), Catalogues(()), {}, late=True)
 
 
 def first_positions(found: Inputs) -> Positions:

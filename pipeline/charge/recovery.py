@@ -1,17 +1,24 @@
 """What an operator asks of a ledger partition: rebuild its view, or accept a loss and go on."""
 
+import multiprocessing
+import os
 import time
 from collections.abc import Callable, Iterable
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import closing
+from functools import partial
 from typing import Final
 
 from pipeline.adapters.kafka.catalogue_feed import CatalogueFeed
+from pipeline.adapters.kafka.client import BrokerError, KafkaException
 from pipeline.adapters.kafka.partition import KafkaPartition
 from pipeline.adapters.kafka.topics import describe_topics
 from pipeline.adapters.ledger_codec import StoredEvent, encode_event
+from pipeline.adapters.snapshots import folder_of
 from pipeline.adapters.store import OutOfStepError, Store
 from pipeline.adapters.store.redis import RedisStore
 from pipeline.charge.owner import APPLY_EVENTS_MAX, first_positions, replay_chunk
+from pipeline.charge.snapshots import restore_newest
 from pipeline.domain.batch import Head, State
 from pipeline.domain.catalogue import Catalogues
 from pipeline.domain.charging import Batch
@@ -23,24 +30,60 @@ TRIES_MAX: Final = 50
 Progress = Callable[[int, int], None]
 
 
-def rebuild(settings: Settings, partitions: Iterable[int] | None = None, progress: Progress | None = None) -> int:
-    """Wipe the view of these partitions (all: None) and fold it anew from the ledger; returns the events folded.
+def rebuild(
+    settings: Settings,
+    partitions: Iterable[int] | None = None,
+    progress: Progress | None = None,
+    *,
+    from_snapshots: bool = True,
+) -> int:
+    """Wipe the view of these partitions (all: None) and make it anew from the ledger; returns the events it stands at.
 
-    Safe beside running workers: each write is gated by `seq`, and whoever is ahead is followed. `progress` is told
-    (partition, events so far).
+    It begins with the newest snapshot that the ledger bears out, if there is one and `from_snapshots`. Several
+    partitions are made at a time, as many as there are processors. Safe beside running workers: each write is gated by
+    `seq`, and whoever is ahead is followed. `progress` is told (partition, events so far).
     """
-    facts = describe_topics(settings)
-    chosen = range(facts[AUDIT.name].partitions) if partitions is None else partitions
-    folded = 0
+    count = describe_topics(settings)[AUDIT.name].partitions
+    chosen = list(range(count) if partitions is None else partitions)
+    for partition in chosen:
+        if not 0 <= partition < count:
+            raise ValueError(f"no ledger partition {partition}: there are {count}")
+    processes = min(len(chosen), os.cpu_count() or 1)
+    if processes < 2:
+        return sum(rebuild_one(settings, partition, progress, from_snapshots=from_snapshots) for partition in chosen)
+    one = partial(_rebuild_elsewhere, settings, from_snapshots=from_snapshots)
+    with ProcessPoolExecutor(processes, mp_context=multiprocessing.get_context("spawn")) as pool:
+        folded = 0
+        for partition, seq in zip(chosen, pool.map(one, chosen), strict=True):
+            folded += seq
+            if progress is not None:
+                progress(partition, folded)
+        return folded
+
+
+def _rebuild_elsewhere(settings: Settings, partition: int, *, from_snapshots: bool) -> int:
+    try:
+        return rebuild_one(settings, partition, from_snapshots=from_snapshots)
+    except KafkaException as error:  # which no other process can read
+        raise BrokerError(f"ledger partition {partition}: {error.args[0].str()}") from None
+
+
+def rebuild_one(
+    settings: Settings, partition: int, progress: Progress | None = None, *, from_snapshots: bool = True
+) -> int:
+    """Make the view of one partition anew; see `rebuild`."""
     store = RedisStore(settings)
-    with closing(store), closing(CatalogueFeed(settings)) as feed:
-        for partition in chosen:
-            if not 0 <= partition < facts[AUDIT.name].partitions:
-                raise ValueError(f"no ledger partition {partition}: there are {facts[AUDIT.name].partitions}")
-            store.wipe(partition)
-            with closing(KafkaPartition(settings, facts, partition, feed)) as edge:
-                folded += _replay_all(store, edge, partition, progress)
-    return folded
+    with (
+        closing(store),
+        closing(CatalogueFeed(settings)) as feed,
+        closing(KafkaPartition(settings, describe_topics(settings), partition, feed)) as edge,
+    ):
+        store.wipe(partition)
+        try:
+            restore_newest(folder_of(settings) if from_snapshots else None, partition, edge, store)
+        except OutOfStepError:  # a worker has begun: follow it
+            time.sleep(0.05)
+        return _replay_all(store, edge, partition, progress)
 
 
 def _replay_all(store: Store, edge: KafkaPartition, partition: int, progress: Progress | None) -> int:

@@ -14,6 +14,7 @@ from pipeline.adapters.kafka.topics import describe_topics
 from pipeline.adapters.logs import logger
 from pipeline.adapters.metrics import Metrics
 from pipeline.adapters.partition import FencedError, LedgerHaltedError, PartitionEdge
+from pipeline.adapters.snapshots import folder_of
 from pipeline.adapters.store import Store
 from pipeline.adapters.store.redis import RedisStore
 from pipeline.charge.owner import Owner
@@ -56,6 +57,7 @@ class OwnerThread(threading.Thread):
         self.usage_offset: int | None = None
         self._edges = edges
         self._settings = settings
+        self._snapshots = folder_of(settings)
         self._gate = gate
         self._stopping = threading.Event()
         self._asked = asked
@@ -78,7 +80,9 @@ class OwnerThread(threading.Thread):
             try:
                 store = store or self._edges.store()
                 edge = self._edges.edge(self.partition)
-                owner = Owner(self.partition, self._edges.partitions, edge, store, self._settings.charge)
+                owner = Owner(
+                    self.partition, self._edges.partitions, edge, store, self._settings.charge, self._snapshots
+                )
                 with self._gate:
                     if self._stopping.is_set():
                         return

@@ -68,6 +68,7 @@ ANSWER_REASONS: Final = {
     "period_begun": "That month, or a later one, was begun before.",
     "wrong_state": "The account's status does not allow this.",
     # of a seal
+    "seal": "What the partition came to so far, counted and summed.",
     "settings_changed": "A setting that decides on money took a new value.",
     "accepted_loss": "An operator accepted a loss of events or inputs.",
     # of an event that did what was asked

@@ -263,6 +263,92 @@ def test_a_wipe_removes_the_partition_and_nothing_else(view):
     }
 
 
+# --- a snapshot is put in ---
+
+
+def parts() -> list[Writes]:
+    """The same state as `everything`, cut in parts of one key each; the last one has the head."""
+    whole = everything()
+    empty = whole._replace(head={}, accounts={}, kept={}, sessions={}, seen={})
+    cut = [empty._replace(accounts={name: fields}) for name, fields in whole.accounts.items()]
+    cut += [empty._replace(kept={name: fields}) for name, fields in whole.kept.items()]
+    cut += [empty._replace(sessions={key: held}) for key, held in whole.sessions.items()]
+    cut += [empty._replace(seen={bucket: held}) for bucket, held in whole.seen.items()]
+    return [*cut, empty._replace(head=whole.head)]
+
+
+def test_a_restored_view_is_the_one_that_was_folded(view):
+    """Put in in parts, it is the same to the byte; before the last part it has no seq."""
+    seqs = []
+
+    def watched() -> Iterator[Writes]:
+        for part in parts():
+            seqs.append(view.store.head(view.p).get("seq"))
+            yield part
+
+    view.store.restore(view.p, watched())
+    restored = view.dump()
+    assert set(seqs) == {None}
+    view.apply("x3", writes(4, 4, accounts={"a": {"balance": "1"}}))
+    view.store.wipe(view.p)
+    view.apply("", everything())
+    assert view.dump() == restored
+
+
+def test_a_view_that_stands_is_not_restored_over(view):
+    """Only a wiped view takes a snapshot."""
+    view.apply("", everything())
+    before = view.dump()
+    with pytest.raises(OutOfStepError):
+        view.store.restore(view.p, parts())
+    assert view.dump() == before
+
+
+def test_nobody_writes_while_a_snapshot_is_put_in(view):
+    """Half way, neither the first events nor another snapshot get in; a wipe ends it, and then they do."""
+
+    def interrupted() -> Iterator[Writes]:
+        for part in parts():
+            with pytest.raises(OutOfStepError):
+                view.apply("", everything())
+            with pytest.raises(OutOfStepError):
+                view.store.restore(view.p, parts())
+            yield part
+
+    view.store.restore(view.p, interrupted())
+    whole = view.dump()
+    view.store.wipe(view.p)
+
+    def wiped() -> Iterator[Writes]:
+        first, *rest = parts()
+        yield first
+        view.store.wipe(view.p)
+        view.apply("", everything())
+        yield from rest
+
+    with pytest.raises(OutOfStepError):
+        view.store.restore(view.p, wiped())
+    assert view.dump() == whole, "what the other folded stands"
+
+
+def test_a_restore_that_broke_is_wiped(view):
+    """The next one begins anew: a half of a snapshot is no view."""
+
+    def broken() -> Iterator[Writes]:
+        yield parts()[0]
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        view.store.restore(view.p, broken())
+    assert "seq" not in view.store.head(view.p)
+    view.store.wipe(view.p)
+    view.store.restore(view.p, parts())
+    restored = view.dump()
+    view.store.wipe(view.p)
+    view.apply("", everything())
+    assert view.dump() == restored
+
+
 def test_attempts_are_counted_at_one_place(view):
     """How often a batch was begun at a place since the last one that ended; places only move on."""
     attempt: Callable[[int, str], int] = view.store.attempt

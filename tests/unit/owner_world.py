@@ -103,8 +103,12 @@ class Partition:
 
     def run_until_crash(self, fuse: Fuse) -> bool:
         """Take over and work; True if it crashed, False if all was drained before the fuse had burnt down."""
+        return self.run_until_crash_with(fuse, SETTINGS)
+
+    def run_until_crash_with(self, fuse: Fuse, settings: ChargeSettings) -> bool:
+        """The same with other settings."""
         try:
-            owner = self.take_over(fuse)
+            owner = self.take_over(fuse, settings)
             while owner.step():
                 pass
         except CrashError:

@@ -130,6 +130,22 @@ def test_a_record_charged_in_two_partitions():
     assert "0-3" in breach.detail
 
 
+@pytest.mark.parametrize(
+    ("kind", "reason", "invariant"), [("DUPLICATE", "duplicate", "I3"), ("REVIEW", "conflicting_copy", "I9")]
+)
+def test_a_repeat_of_another_partitions_charge(kind, reason, invariant):
+    """What is called a repeat here was charged here: charge asks no other partition."""
+    register = Register()
+    made = [LedgerMaker(p) for p in range(2)]
+    names = [next(f"a{n}" for n in range(99) if partition_of(f"a{n}", 2) == p) for p in range(2)]
+    made[0].opened(names[0])
+    made[0].charged("r1", account=names[0])
+    made[1].opened(names[1])
+    made[1].answered(kind, reason, "r1", account=names[1])
+    assert audited(made[0], partitions=2, register=register) is None
+    assert found(audited(made[1], partitions=2, register=register)) == (2, invariant)
+
+
 def test_a_copy_with_another_start_day():
     """A copy whose start was moved to another day escapes charge's numbers, not the auditor."""
     made = sample()

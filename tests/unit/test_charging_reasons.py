@@ -123,7 +123,7 @@ SCENARIOS: dict[str, Scenario] = {
     "closed": (ACCOUNT_CHANGED, lambda w: w.one(command("close", "c"))),
     "discarded": (ACCOUNT_CHANGED, _held(_settle("discard"))),
 }  # fmt: skip
-BY_THE_OWNER = {"settings_changed": SEAL, "accepted_loss": SEAL}
+BY_THE_OWNER = {"seal": SEAL, "settings_changed": SEAL, "accepted_loss": SEAL}
 """Facts about the ledger itself, tested with its owner."""
 
 

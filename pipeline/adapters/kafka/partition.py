@@ -22,7 +22,7 @@ from pipeline.adapters.kafka.client import (
 )
 from pipeline.adapters.kafka.reader import FollowingReader
 from pipeline.adapters.kafka.topics import TopicFacts
-from pipeline.adapters.ledger_codec import StoredEvent, decode_event
+from pipeline.adapters.ledger_codec import StoredEvent, decode_bare_event, decode_event
 from pipeline.adapters.partition import FencedError, Inputs, LedgerHaltedError, Raw
 from pipeline.domain.catalogue import Catalogues
 from pipeline.domain.ledger import genesis_hash
@@ -216,11 +216,11 @@ class KafkaPartition:
             records = self._reader_at(start).read_to_end(self._timeout_s * 6)
             first = next(records, None)
             if first is not None:
-                stored = _stored(first)
+                stored = _bare(first)
                 if start == low or far_enough(stored):
                     yield stored
                     for record in records:
-                        yield _stored(record)
+                        yield _bare(record)
                     return
             elif start == low:
                 return
@@ -249,9 +249,17 @@ class KafkaPartition:
 
 
 def _stored(record: Fetched) -> StoredEvent:
+    return decode_event(_value(record))
+
+
+def _bare(record: Fetched) -> StoredEvent:
+    return decode_bare_event(_value(record))
+
+
+def _value(record: Fetched) -> bytes:
     if record.value is None:
         raise LedgerHaltedError(f"the ledger holds an empty value at offset {record.offset}")
-    return decode_event(record.value)
+    return record.value
 
 
 def _named(error: KafkaException) -> Exception:

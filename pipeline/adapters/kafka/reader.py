@@ -58,6 +58,14 @@ class FollowingReader:
             records.append(fetched(message))
         return records
 
+    def bounds(self) -> dict[tuple[str, int], tuple[int, int]]:
+        """Return the oldest offset kept and the next one of all records, of each partition followed."""
+        timeout_s = self._settings.kafka.request_timeout_ms / 1000
+        return {
+            key: self._asker.get_watermark_offsets(TopicPartition(*key), timeout_s, cached=False)
+            for key in self.positions
+        }
+
     def read_to_end(self, timeout_s: float) -> Iterator[Fetched]:
         """Yield everything up to the end as it stands now, waiting for transactions still open before it.
 

@@ -3,6 +3,7 @@
 `Store` is the promise; `redis` keeps it in Redis or Valkey, `memory` in a dict. One contract suite runs over both.
 """
 
+from collections.abc import Iterable
 from typing import NamedTuple, Protocol
 
 from pipeline.domain.ledger import Writes
@@ -53,6 +54,13 @@ class Store(Protocol):
         All or nothing to any later reader: `seq` is written last, and what precedes it are absolute values, so a run
         broken half way is repaired by a repeat. A view that stands at `last_seq` or beyond is left alone. Raises
         OutOfStepError when it stands anywhere else, or its hash is another one.
+        """
+
+    def restore(self, partition: int, parts: Iterable[Writes]) -> None:
+        """Fill a wiped view with a snapshot: `parts` are its writes, the last one has the head.
+
+        Until the last part the view has no `seq`, and nobody else can write. Raises OutOfStepError when the view is
+        not empty, or was wiped meanwhile; what was written by then is for the next wipe.
         """
 
     def wipe(self, partition: int) -> None:

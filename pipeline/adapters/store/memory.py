@@ -1,5 +1,7 @@
 """The view in a dict: the twin of the Redis one, for unit tests, simulation and rating offline."""
 
+from collections.abc import Iterable
+
 from pipeline.adapters.store import Loaded, Need, OutOfStepError, keys
 from pipeline.domain.ledger import Writes
 
@@ -10,6 +12,7 @@ class MemoryStore:
     def __init__(self) -> None:
         self.hashes: dict[str, dict[str, str]] = {}
         self.sets: dict[str, set[int]] = {}
+        self._restoring: dict[int, object] = {}
         self._attempts: dict[int, tuple[str, int]] = {}
 
     def head(self, partition: int) -> dict[str, str]:
@@ -50,6 +53,8 @@ class MemoryStore:
         at = int(head.get("seq", "0"))
         if at >= writes.last_seq:
             return
+        if partition in self._restoring:
+            raise OutOfStepError("a snapshot is being put in")
         if at != writes.first_seq - 1 or (at > 0 and head["hash"] != previous_hash):
             raise OutOfStepError(f"the view stands at seq {at}")
         self.write(partition, writes)
@@ -68,6 +73,20 @@ class MemoryStore:
         for (day, bucket), (_, numbers) in writes.seen.items():
             self.sets.setdefault(keys.seen(partition, day, bucket), set()).update(numbers)
 
+    def restore(self, partition: int, parts: Iterable[Writes]) -> None:
+        """See Store."""
+        word = object()
+        if self.head(partition) or partition in self._restoring:
+            raise OutOfStepError(f"the view stands at seq {self.head(partition).get('seq', '0')}")
+        self._restoring[partition] = word
+        for part in parts:
+            if self._restoring.get(partition) is not word:
+                raise OutOfStepError("the view was wiped while it was filled")
+            self.write(partition, part)
+            if part.head:
+                self.hashes.setdefault(keys.ledger(partition), {}).update(part.head)
+                del self._restoring[partition]
+
     def wipe(self, partition: int) -> None:
         """See Store."""
         self.close_gate(partition)
@@ -75,6 +94,7 @@ class MemoryStore:
 
     def close_gate(self, partition: int) -> None:
         """Begin a wipe: from here on every other writer is out of step."""
+        self._restoring.pop(partition, None)
         self.hashes.pop(keys.ledger(partition), None)
 
     def remove(self, partition: int) -> None:

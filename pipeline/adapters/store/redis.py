@@ -4,8 +4,9 @@ The library retries a command up to ten times by itself, and a write that timed 
 off, a time-out means *unknown*, and unknown means take over again.
 """
 
+import secrets
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from importlib.resources import files
 from itertools import islice
 from typing import Any, Final, NamedTuple
@@ -18,6 +19,8 @@ from redis.retry import Retry
 from pipeline.adapters.store import Loaded, Need, OutOfStepError, ViewUnavailableError, keys
 from pipeline.domain.ledger import Writes
 from pipeline.settings import Settings
+
+__all__ = ["RedisError", "RedisStore", "connect", "view_answers"]
 
 _VALUES_MAX: Final = 1_000
 _SCAN_COUNT: Final = 1_000
@@ -76,6 +79,7 @@ class RedisStore:
         self._load = _Script(scripts.joinpath("load.lua").read_text("utf-8"))
         self._apply = _Script(scripts.joinpath("apply.lua").read_text("utf-8"))
         self._wipe = _Script(scripts.joinpath("wipe.lua").read_text("utf-8"))
+        self._restore = _Script(scripts.joinpath("restore.lua").read_text("utf-8"))
 
     def check(self) -> None:
         """Refuse a server that may evict balances; raises ViewUnavailableError."""
@@ -135,18 +139,20 @@ class RedisStore:
         arguments: list[str | int] = [writes.first_seq, writes.last_seq, previous_hash, len(writes.head)]
         for field, value in writes.head.items():
             arguments += (field, value)
-        for key, expiry, changes, emptied in _hashes(partition, writes):
-            if emptied:
-                names.append(key)
-                arguments += ("new", 0, 0)
-            _put_hash(names, arguments, key, expiry, changes)
-        for (day, bucket), (expires_day, numbers) in writes.seen.items():
-            for at in range(0, len(numbers), _VALUES_MAX):
-                part = numbers[at : at + _VALUES_MAX]
-                names.append(keys.seen(partition, day, bucket))
-                arguments += ("add", keys.expiry_s(expires_day), len(part))
-                arguments += part
+        _put_changes(names, arguments, partition, writes)
         self._run(self._apply, names, arguments)
+
+    def restore(self, partition: int, parts: Iterable[Writes]) -> None:
+        """See Store."""
+        ledger, word = keys.ledger(partition), secrets.token_hex(8)
+        self._run(self._restore, [ledger], [word, "begin", 0])
+        for part in parts:
+            names = [ledger]
+            arguments: list[str | int] = [word, "end" if part.head else "part", len(part.head)]
+            for field, value in part.head.items():
+                arguments += (field, value)
+            _put_changes(names, arguments, partition, part)
+            self._run(self._restore, names, arguments)
 
     def wipe(self, partition: int) -> None:
         """See Store."""
@@ -217,6 +223,21 @@ class _Script:
     def __init__(self, source: str) -> None:
         self.source = source
         self.sha: str | None = None
+
+
+def _put_changes(names: list[str], arguments: list[str | int], partition: int, writes: Writes) -> None:
+    """Add each change's key to the names, and what it is, its expiry and its values to the arguments."""
+    for key, expiry, changes, emptied in _hashes(partition, writes):
+        if emptied:
+            names.append(key)
+            arguments += ("new", 0, 0)
+        _put_hash(names, arguments, key, expiry, changes)
+    for (day, bucket), (expires_day, numbers) in writes.seen.items():
+        for at in range(0, len(numbers), _VALUES_MAX):
+            part = numbers[at : at + _VALUES_MAX]
+            names.append(keys.seen(partition, day, bucket))
+            arguments += ("add", keys.expiry_s(expires_day), len(part))
+            arguments += part
 
 
 def _hashes(partition: int, writes: Writes) -> Iterator[tuple[str, int, dict[str, str | None], bool]]:

@@ -17,6 +17,9 @@ local at = tonumber(seq)
 if at >= tonumber(ARGV[2]) then
   return 0
 end
+if at == 0 and redis.call('HEXISTS', KEYS[1], 'restoring') == 1 then
+  return redis.error_reply('OUTOFSTEP 0') -- a snapshot is being put in: see restore.lua
+end
 if at ~= tonumber(ARGV[1]) - 1 or (at > 0 and redis.call('HGET', KEYS[1], 'hash') ~= ARGV[3]) then
   return redis.error_reply('OUTOFSTEP ' .. seq)
 end
