@@ -143,6 +143,7 @@ def transactional_producer(settings: Settings, transactional_id: str) -> Produce
             **connection(settings),
             "transactional.id": transactional_id,
             "transaction.timeout.ms": settings.charge.transaction_timeout_ms,
+            "socket.timeout.ms": min(settings.kafka.socket_timeout_ms, settings.charge.transaction_timeout_ms),
             "compression.type": "lz4",
             "linger.ms": 2,
             "batch.size": 1_000_000,
