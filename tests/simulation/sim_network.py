@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from sim_scheduler import Killed
 
-from pipeline.adapters.intake import NotDeliveredError
+from pipeline.adapters.intake import NO_NOTES, NotDeliveredError, Notes
 from pipeline.adapters.memory_broker import EndNotReachedError, MemoryBroker, Where
 from pipeline.adapters.memory_intake import MemoryIntake, NotMemberError
 from pipeline.adapters.partition import FencedError
@@ -266,15 +266,15 @@ class FaultyIntake(MemoryIntake):
         super().__init__(world.topics, partitions, broker)  # type: ignore[arg-type]
         self._line = broker
 
-    def commit(self, positions: Any) -> None:
+    def commit(self, positions: Any, notes: Notes = NO_NOTES) -> None:
         self._line.life.at("committing")
         try:
-            self._line.call("commit", lambda: self._commit(positions), BrokerSilentError)
+            self._line.call("commit", lambda: self._commit(positions, notes), BrokerSilentError)
         except NotMemberError:
             self._line.world.met("mediate: commit refused")
             raise
         self._line.life.at("idle")
 
-    def _commit(self, positions: Any) -> None:
-        super().commit(positions)
+    def _commit(self, positions: Any, notes: Notes) -> None:
+        super().commit(positions, notes)
         self._line.life.acted = True

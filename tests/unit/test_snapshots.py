@@ -159,13 +159,13 @@ def test_a_rebuild_that_is_killed_is_begun_anew(day, tmp_path, calls, acts, monk
     day.store.wipe(0)
     fuse = Fuse(calls, acts=acts)
     store = day.store
-    put, store._put_all = store._put_all, fuse.guard(store._put_all)
+    put, store.write = store.write, fuse.guard(store.write)
     try:
         Owner(0, 1, day.edge(), store, day.owner()._settings, tmp_path).take_over()
         assert fuse.calls >= 0
     except CrashError:
         assert store.head(0).get("seq") != whole.before["seq"] or acts
-    store._put_all = put
+    store.write = put
     owner = Owner(0, 1, day.edge(), store, day.owner()._settings, tmp_path)
     owner.take_over()
     assert dump_memory(store, 0) == whole

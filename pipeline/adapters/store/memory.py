@@ -99,7 +99,7 @@ class MemoryStore:
 
     def remove(self, partition: int) -> None:
         """End a wipe, unless another writer has begun to rebuild the view since."""
-        if keys.ledger(partition) in self.hashes:
+        if keys.ledger(partition) in self.hashes or partition in self._restoring:
             return
         tag = f":{{{partition}}}"
         self.hashes = {name: value for name, value in self.hashes.items() if tag not in name}
