@@ -233,12 +233,13 @@ def _price(
 
 
 def _deck(folder: Path, size: int) -> dict[str, Any]:
-    """Load a deck of this size and look numbers up, evenly over its prefixes; the first round makes what it needs."""
+    """Load a deck of this size and look numbers up, the same ones in each; the first round makes what it needs."""
     prefixes = prefixes_of(size)
     catalogue, seconds = min((_loaded(folder, prefixes) for _ in range(RUNS)), key=lambda found: found[1])
     (plan,) = catalogue.plans
     table = plan.tables["VOICE", "MO"]
-    numbers = [f"{prefixes[n % size]}12345"[:16] for n in range(LOOK_UPS)]
+    shared = prefixes[: DECKS[0]]  # a smaller deck's prefixes are the first of a larger one's
+    numbers = [f"{shared[n % len(shared)]}{n:06}" for n in range(LOOK_UPS)]
     took = []
     for _ in range(1 + RUNS):
         begun = time.process_time()

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
@@ -10,10 +10,11 @@ from zoneinfo import ZoneInfo
 import pytest
 from command_line import CommandLine, running, write_lines
 
-pytestmark = [pytest.mark.system, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.system, pytest.mark.timeout(300)]
 
 NOW = datetime.now(ZoneInfo("Asia/Shanghai"))
 MONTH = f"{NOW:%Y-%m}"
+MONTH_BEFORE = f"{NOW.replace(day=1) - timedelta(days=1):%Y-%m}"
 OPENED = "2024-03-01T00:00:00+08:00"
 TARIFFS = """\
 operator: Example
@@ -79,29 +80,35 @@ def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
 
 
 def test_begin_period_charges_the_fees_and_closes_the_bill(deployed):
-    """One CHARGED event with a line for each fee; again it is a DUPLICATE; use before it is on the bill before it."""
+    """One CHARGED event with a line for each fee; again it is a DUPLICATE.
+
+    What comes after it is on its bill, what came before on the one before it, though both calls are of one day.
+    """
     chargeline = deployed.chargeline
     deployed.open("carol", "+8613800000011")
-    deployed.call("+8613800000011", "before", 3)  # one minute included, 2 x 0.30
-    begun = chargeline.one("account", "begin-period", "carol", MONTH)
+    begun = chargeline.one("account", "begin-period", "carol", MONTH_BEFORE)
     assert (begun["command_id"], begun["kind"], begun["amount_micros"]) == (
-        f"period-carol-{MONTH}", "CHARGED", 25_000_000,
+        f"period-carol-{MONTH_BEFORE}", "CHARGED", 25_000_000,
     )  # fmt: skip
-    again = chargeline.one("account", "begin-period", "carol", MONTH)
-    assert (again["kind"], again["amount_micros"]) == ("DUPLICATE", 0)
-    deployed.call("+8613800000011", "after", 1)
-    assert deployed.balance("carol") == 100_000_000 - 600_000 - 25_000_000 - 300_000
-
     event = chargeline.one("explain", begun["event"])
     assert [(line["rule"], line["amount_micros"]) for line in event["lines"]] == [
         ("fee", 19_000_000),
         ("line", 6_000_000),
     ]
-    # the bill that began with the period has the fees and what came after, in the ledger's order; the call before it is
-    # of the same month of tariff time, so it is on the same page by its month, or on the month before by its start
-    bill = deployed.bill("carol", "--month", MONTH)
-    charged = [line["record_id"] for line in bill["lines"]]
-    assert charged[-3:] == [f"period-carol-{MONTH}"] * 2 + ["after"]
+    deployed.call("+8613800000011", "before", 3)  # one minute included, 2 x 0.30
+    begun = chargeline.one("account", "begin-period", "carol", MONTH)
+    assert (begun["kind"], begun["amount_micros"]) == ("CHARGED", 25_000_000)
+    again = chargeline.one("account", "begin-period", "carol", MONTH)
+    assert (again["kind"], again["reason"], again["amount_micros"]) == ("DUPLICATE", "duplicate_command", 0)
+    deployed.call("+8613800000011", "after", 1)
+    assert deployed.balance("carol") == 100_000_000 - 2 * 25_000_000 - 600_000 - 300_000
+
+    bills = {month: deployed.bill("carol", "--month", month) for month in (MONTH_BEFORE, MONTH)}
+    assert {month: [line["record_id"] for line in bill["lines"]] for month, bill in bills.items()} == {
+        MONTH_BEFORE: [f"period-carol-{MONTH_BEFORE}"] * 2 + ["before"],
+        MONTH: [f"period-carol-{MONTH}"] * 2 + ["after"],
+    }
+    assert [bill["total_micros"] for bill in bills.values()] == [25_600_000, 25_300_000]
 
 
 def test_begin_periods_begins_the_month_of_whoever_it_is_due_for(deployed):

@@ -172,7 +172,10 @@ def _documents(r, case):
         if tariff["tax"] is None:
             del tariff["tax"]
         del tariff["volume"], tariff["kinds"]
-        documents.append(_loaded(tariff, decks).document(case.moment() + number if number else 1))
+        begins = case.moment() if number else 1
+        while any(begins == document["effective_from"] for document in documents):
+            begins += 1  # each takes effect at a moment of its own
+        documents.append(_loaded(tariff, decks).document(begins))
     return documents
 
 

@@ -1,14 +1,16 @@
 """Sessions: partial records in any cut and any order come to one sum."""
 
+import json
 from fractions import Fraction
 from itertools import pairwise
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from rating_oracle import OracleRule, session_price
 from rating_world import HEAD, World, catalogue_of, ms
 
 from pipeline.domain.catalogue import Catalogues
+from pipeline.domain.money import ROUNDING_MODES
 
 CATALOGUE = catalogue_of(
     HEAD
@@ -77,6 +79,47 @@ def test_any_cut_in_any_order_comes_to_the_same_sum(call):
     assert sum(r.amount_micros for r in rated) == session_price(whole) * 10**6
     for r in rated:
         assert sum(line.amount_micros for line in r.lines) == r.amount_micros
+
+
+@st.composite
+def rules(draw):
+    """A rule by the second in both spellings: the catalogue's keys, and the oracle's (in ms)."""
+    begins = [0, *sorted(draw(st.sets(st.integers(1, 150), max_size=2)))]
+    prices = st.sampled_from(["0", "0.01", "0.15", "1", "0.0333333"])
+    steps = [(b, draw(prices), draw(st.integers(1, 70)), draw(st.integers(1, 70))) for b in begins]
+    fee, cap = draw(st.sampled_from(["0", "0.20"])), draw(st.sampled_from([None, "0.50", "3"]))
+    to = draw(st.sampled_from([None, 7, 60]))
+    decimals, mode = draw(st.integers(0, 6)), draw(st.sampled_from(ROUNDING_MODES))
+    keys = {
+        "meter": "session",
+        "unit": "s",
+        "connect_fee": fee,
+        "maximum": cap,
+        "round_up": to and {"to": to},
+        "rounding": {"decimals": decimals, "mode": mode},
+        "steps": [{"from": b, "price": price, "per": per, "increment": inc} for b, price, per, inc in steps],
+    }
+    exact = tuple((b * SECOND, Fraction(price), per * SECOND, inc * SECOND) for b, price, per, inc in steps)
+    limit = None if cap is None else Fraction(cap)
+    return keys, OracleRule(exact, Fraction(fee), limit, decimals, mode, (to or 0) * SECOND or 1)
+
+
+@given(rules(), rules(), sliced_calls())
+@settings(deadline=None)
+def test_whatever_the_tariff_any_cut_in_any_order_comes_to_the_same_sum(day, other, call):
+    """The same of any two rules: steps, connect fees, caps, rounding up and rounding as they may be."""
+    partials, whole = call
+    (day_keys, day_rule), (other_keys, other_rule) = day, other
+    match = {"service": "VOICE", "direction": "MO"}
+    prices = [
+        {"id": "day", "match": {**match, "band": "day"}, **day_keys},
+        {"id": "else", "match": match, **other_keys},
+    ]
+    plan = json.dumps({"id": "p", "prices": prices})
+    world = World(catalogue_of(f"{HEAD}\n  - {plan}\n"), "p")
+    charged = sum(world.charge(**partial).amount_micros for partial in partials)
+    path = [(day_rule if rule is DAY_RULE else other_rule, quantity) for rule, quantity in whole]
+    assert charged == session_price(path) * 10**6
 
 
 def test_ninety_seconds_in_three_are_two_minutes():
