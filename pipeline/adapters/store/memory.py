@@ -66,7 +66,7 @@ class MemoryStore:
 
     def wipe(self, partition: int) -> None:
         """See Store."""
-        tag = f":{{{partition}}}"
+        tag = f":{keys.tag(partition)}"
         self.hashes.pop(keys.ledger(partition), None)
         self.hashes = {name: value for name, value in self.hashes.items() if tag not in name}
         self.sets = {name: value for name, value in self.sets.items() if tag not in name}
