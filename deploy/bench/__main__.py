@@ -10,15 +10,16 @@ import argparse
 import sys
 from typing import Any
 
-from deploy.bench import report
 from deploy.bench.chart import chart
+from deploy.bench.command import ended
 from deploy.bench.goals import goals, rows
+from deploy.bench.report import rewrite
 from deploy.bench.results import CHART, RESULTS, RUNS, middle, spread, write
 from deploy.bench.run import bench
-from deploy.bench.stand import BenchError, Plan
+from deploy.bench.stand import Plan
 from deploy.cli.bench import show
-from deploy.cli.context import ended_by_signal, own_settings
-from deploy.cli.talk import RefusedError, data, explain, say, table
+from deploy.cli.context import own_settings
+from deploy.cli.talk import data, say, table
 
 LATEST = RESULTS / "latest.json"
 
@@ -37,20 +38,9 @@ def main() -> int:
         return 2
     chosen = Plan(records=asked.records, accounts=asked.accounts)
     runs = []
-    try:
-        with ended_by_signal():
-            for number in range(1, asked.runs + 1):
-                say(f"run {number} of {asked.runs}")
-                runs.append(bench(chosen, settings, None, say))
-    except BenchError as error:
-        say(f"error: {error}")
-        return 1
-    except Exception as error:
-        explained = explain(error)
-        if explained is None:
-            raise
-        say(f"error: {explained}")
-        return 1
+    for number in range(1, asked.runs + 1):
+        say(f"run {number} of {asked.runs}")
+        runs.append(bench(chosen, settings, None, say))
     figures = middle(runs)
     show(figures)
     data()
@@ -70,7 +60,7 @@ def _write(runs: list[dict[str, Any]], figures: dict[str, Any]) -> None:
     spreads = {name: spread([run[name] for run in runs]) for name in names}
     write(RUNS, {"runs": runs, "median": figures, "spread": spreads})
     CHART.write_text(chart(figures))
-    report.rewrite()
+    rewrite()
     say(f"written: {RUNS}, its chart beside it, and the tables of the documents")
 
 
@@ -83,7 +73,5 @@ def show_goals(figures: dict[str, Any]) -> None:
             data(f"{goal.name}: {goal.why}")
 
 
-__all__ = ["RefusedError", "main"]
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(ended(main))

@@ -55,8 +55,8 @@ def _machine() -> str:
     machine, plan = figures["machine"], figures["plan"]
     return (
         f"{machine['cores']} cores ({machine['processor']}), {machine['memory_gib']} GiB, {machine['python']}, "
-        f"{machine['broker']}, {machine['view']}; the core {figures['core']}; {plan['records']:,} records a measurement, "
-        f"{plan['accounts']:,} accounts, {plan['partitions']} partitions, {plan['workers']} process of mediate and of charge."
+        f"{machine['broker']}, {machine['view']}; the core {figures['core']}; {plan['records']:,} records each, "
+        f"{plan['accounts']:,} accounts, {plan['partitions']} partitions, {plan['workers']} process of each kind."
     )
 
 

@@ -104,6 +104,8 @@ def figures_of(
 ) -> dict[str, Any]:
     """Put together what `--json` prints. The floor is the mean of one before and one after."""
     floor_rate = sum(one.records_per_s for one in floors) / len(floors)
+    floor_us = sum(one.cpu_us_per_record for one in floors) / len(floors)
+    own_us = {name: stage.used.cpu_us_per_record[name] for name, stage in (("charge", charge), ("mediate", mediate))}
     figures: dict[str, Any] = {
         "records_per_s": whole.records_per_s,
         "charge_records_per_s": charge.records_per_s,
@@ -111,6 +113,8 @@ def figures_of(
         "floor_records_per_s": round(floor_rate),
         "ratio_to_floor": round(whole.records_per_s / floor_rate, 3),
         "charge_ratio_to_floor": round(charge.records_per_s / floor_rate, 3),
+        "charge_cpu_ratio_to_floor": round(floor_us / own_us["charge"], 3) if own_us["charge"] else None,
+        "mediate_cpu_ratio_to_floor": round(floor_us / own_us["mediate"], 3) if own_us["mediate"] else None,
         "cpu_us_per_record": round(sum(whole.used.cpu_us_per_record.values()), 1),
         "core": build(),
         "plan": {**chosen._asdict(), "repeated": REPEATED},
