@@ -80,7 +80,8 @@ def measured_of(figures: dict[str, Any]) -> Measured:
     cpu = figures["stages"]["whole"]["cpu_us_per_record"]
     view, topics = figures["view_bytes"], figures["topic_bytes_per_record"]
     accounts = view["account"]["keys"]
-    records = sum(view[kind]["keys"] * view[kind]["bytes"] for kind in ("seen",)) / figures["seen_bytes_per_record"]
+    records = view["seen"]["keys"] * view["seen"]["bytes"] / figures["seen_bytes_per_record"]
+    own = [view[kind] for kind in ("account", "kept") if kind in view]
     session = view.get("session", {"keys": 0, "bytes": 0})
     return Measured(
         mediate_us=cpu["mediate"],
@@ -90,7 +91,9 @@ def measured_of(figures: dict[str, Any]) -> Measured:
         received_bytes=topics["received"],
         accepted_bytes=topics["accepted"],
         audit_bytes=topics["audit"],
-        account_bytes=round(sum(view[k]["keys"] * view[k]["bytes"] for k in ("account", "kept")) / accounts, 1),
+        account_bytes=round(
+            sum(view[k]["keys"] * view[k]["bytes"] for k in ("account", "kept") if k in view) / accounts, 1
+        ),
         seen_bytes=figures["seen_bytes_per_record"],
         sessions_bytes=round(session["keys"] * session["bytes"] / records, 1),
     )

@@ -105,7 +105,8 @@ def _account_goal(figures: dict[str, Any]) -> Goal:
     view = figures.get("view_bytes", {})
     if "account" not in view:
         return Goal(name, f"<= {ACCOUNT_BYTES}", "-", None)
-    parts = {kind: view[kind]["bytes"] * view[kind]["keys"] / view["account"]["keys"] for kind in ("account", "kept")}
+    kinds = [kind for kind in ("account", "kept") if kind in view]
+    parts = {kind: view[kind]["bytes"] * view[kind]["keys"] / view["account"]["keys"] for kind in kinds}
     got = sum(parts.values())
     met = got <= ACCOUNT_BYTES
     why = ", ".join(f"its {kind} key takes {size:.0f}" for kind, size in parts.items())

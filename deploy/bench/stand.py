@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -32,11 +33,13 @@ from pipeline.domain.catalogue import canonical_bytes, compile_catalogue
 from pipeline.settings import Settings
 from pipeline.topics import ACCOUNT_COMMAND, CATALOGUE, NAMESPACE, partition_of
 
-READY_S: Final = 90
+READY_S: Final = 300
 STALLED_S: Final = 60
 """Nothing moved for so long: the measurement is given up."""
 SESSION_MS: Final = 120_000
 """How long a process may be held without losing its place in the group."""
+OWN_NAMES: Final = re.compile(r"bench-[0-9a-f]{32}\.")
+"""Namespaces that a measurement makes for itself, and whose topics and keys it therefore may remove."""
 _LOOK_S: Final = 0.05
 _STOP_S: Final = 20
 
@@ -203,8 +206,8 @@ def stand(chosen: Plan, configured: Settings, say: Say) -> Iterator[Stand]:
         changed = {"data_dir": directory, "kafka": kafka, "charge": charge, "log_level": "warning"}
         own = configured.model_copy(update=changed)
         planned = plan(own, say)
-        if len(planned.servers) < 2 and not NAMESPACE:
-            raise BenchError("given servers are measured under names of our own: CHARGELINE_NAMESPACE is not set")
+        if len(planned.servers) < 2 and not OWN_NAMES.fullmatch(NAMESPACE):
+            raise BenchError("servers that are given are measured by `chargeline bench`, under names of its own")
         for server in planned.servers:
             say(f"starting {server.name}")
             children[server.name] = start(server, own.local.start_timeout_s)

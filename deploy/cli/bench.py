@@ -63,10 +63,12 @@ def bench(
 
 def _under_own_names(settings: "Settings") -> None:
     """Where servers are given, become the same command again, with a namespace: names are made when it starts."""
+    from deploy.bench.stand import OWN_NAMES
+
     given = settings.kafka.bootstrap_servers or settings.redis.url
-    if not given or os.environ.get(NAMESPACE_VARIABLE):
+    if not given or OWN_NAMES.fullmatch(os.environ.get(NAMESPACE_VARIABLE, "")):
         return
-    os.environ[NAMESPACE_VARIABLE] = f"bench-{uuid.uuid4().hex[:8]}."
+    os.environ[NAMESPACE_VARIABLE] = f"bench-{uuid.uuid4().hex}."  # never one that a deployment lives under
     sys.stdout.flush()
     os.execv(sys.executable, [sys.executable, "-P", "-m", "deploy.cli", *sys.argv[1:]])  # noqa: S606 - ourselves
 
