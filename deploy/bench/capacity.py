@@ -91,9 +91,7 @@ def measured_of(figures: dict[str, Any]) -> Measured:
         received_bytes=topics["received"],
         accepted_bytes=topics["accepted"],
         audit_bytes=topics["audit"],
-        account_bytes=round(
-            sum(view[k]["keys"] * view[k]["bytes"] for k in ("account", "kept") if k in view) / accounts, 1
-        ),
+        account_bytes=round(sum(one["keys"] * one["bytes"] for one in own) / accounts, 1),
         seen_bytes=figures["seen_bytes_per_record"],
         sessions_bytes=round(session["keys"] * session["bytes"] / records, 1),
     )
