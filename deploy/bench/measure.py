@@ -18,7 +18,6 @@ from deploy.local.ports import HOST
 LOOK_S: Final = 0.005
 LATENCY_S: Final = 8.0
 """How long a load is kept up."""
-SETTLE_S: Final = 0.5
 _WATCHED_LOOK_S: Final = 0.1
 
 
@@ -134,20 +133,16 @@ def the_floor(on: Stand, records: int) -> floor.Measured:
 def latency_at(on: Stand, name: str, records_per_s: float, records: int) -> Loaded:
     """Publish at a pace; measure from the moment each record was due to the moment its balance was seen applied."""
     publisher = Publisher(on, name, records, records_per_s)
-    heads = Heads(on.settings, on.plan.partitions)
     watch = AppliedWatch(on.settings, on.plan.partitions)
     try:
-        before = heads.total()
+        before = watch.total()
         with _using(on, records, publisher) as used:
             publisher.go()
             told = publisher.done()
-            # nothing but the watch looks at Redis while records are on their way
-            time.sleep(SETTLE_S)
-            _await(heads.total, before + records, f"{name}: records applied", look_s=_WATCHED_LOOK_S)
+            _await(watch.total, before + records, f"{name}: records applied", look_s=_WATCHED_LOOK_S)
     finally:
         watch.stop()
         publisher.close()
-        heads.close()
     answers = watch.answers()
     own = [answer for answer in answers if answer.event_id.startswith(record_id(name, 0)[:-9])]
     if len(own) != records:

@@ -81,7 +81,7 @@ class AppliedWatch:
         self._partitions = range(partitions)
         audit = [(AUDIT.name, partition) for partition in self._partitions]
         self._from = end_offsets(settings, audit, committed_only=False)
-        self._seen: dict[int, list[tuple[int, float]]] = {partition: [] for partition in self._partitions}
+        self._seen: dict[int, list[tuple[int, float]]] = {}
         self._by_key = {keys.ledger(partition): partition for partition in self._partitions}
         self._stopping = threading.Event()
         # the older protocol delivers what is pushed as messages of a channel
@@ -94,8 +94,14 @@ class AppliedWatch:
         mine = _ask(self._pushed, "CLIENT", "ID")
         _ask(self._pushed, "SUBSCRIBE", INVALIDATED)
         _ask(self._tracked, "CLIENT", "TRACKING", "ON", "REDIRECT", mine, "BCAST", "PREFIX", "ledger:")
+        for key, partition in self._by_key.items():
+            self._seen[partition] = [(int(self._client.hget(key, "seq") or 0), time.monotonic())]
         self._thread = threading.Thread(target=self._watch, name="applied-watch", daemon=True)
         self._thread.start()
+
+    def total(self) -> int:
+        """Return how many events the view holds, as far as was seen; Redis is not asked."""
+        return sum(seen[-1][0] for seen in self._seen.values())
 
     def stop(self) -> None:
         """Watch no more, and close the connections."""
