@@ -3,7 +3,7 @@
 python -m deploy.bench [--runs N] [--records N] [--accounts M] [--no-write]
 
 With --runs 3 the runs are committed figures: bench/results/runs.json has each, their median and spread, the chart is
-drawn of the median, and the tables of the documents are written anew.
+drawn of the median, bench/baseline.json and the tables of the documents are written anew.
 """
 
 import argparse
@@ -14,7 +14,7 @@ from deploy.bench.chart import chart
 from deploy.bench.command import ended
 from deploy.bench.goals import goals, rows
 from deploy.bench.report import rewrite
-from deploy.bench.results import CHART, RESULTS, RUNS, middle, spread, write
+from deploy.bench.results import CHART, RESULTS, RUNS, middle, spread, write, write_baseline
 from deploy.bench.run import bench
 from deploy.bench.stand import Plan
 from deploy.cli.bench import show
@@ -60,8 +60,9 @@ def _write(runs: list[dict[str, Any]], figures: dict[str, Any]) -> None:
     spreads = {name: spread([run[name] for run in runs]) for name in names}
     write(RUNS, {"runs": runs, "median": figures, "spread": spreads})
     CHART.write_text(chart(figures))
+    write_baseline(figures)
     rewrite()
-    say(f"written: {RUNS}, its chart beside it, and the tables of the documents")
+    say(f"written: {RUNS}, its chart beside it, the baseline of bench-check, and the tables of the documents")
 
 
 def show_goals(figures: dict[str, Any]) -> None:

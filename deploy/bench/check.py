@@ -13,22 +13,14 @@ from typing import Any, Final
 
 from deploy.bench.command import ended
 from deploy.bench.pacing import median
-from deploy.bench.results import BASELINE, read, write
+from deploy.bench.results import BASELINE, RATIOS, middle, read, write_baseline
 from deploy.bench.run import bench
 from deploy.bench.stand import Plan
 from deploy.cli.context import own_settings
 from deploy.cli.talk import data, say
 
 SLOWER_MAX: Final = 0.20
-RATIOS: Final = (
-    "ratio_to_floor",
-    "charge_ratio_to_floor",
-    "charge_cpu_ratio_to_floor",
-    "mediate_cpu_ratio_to_floor",
-)
-"""The first two as users see it; the other two are of CPU time, which a busy machine disturbs least."""
 RUNS: Final = 3
-RECORDS: Final = 60_000
 
 
 def medians(runs: list[dict[str, Any]]) -> dict[str, float]:
@@ -52,7 +44,7 @@ def main() -> int:
         prog="python -m deploy.bench.check", description=(__doc__ or "").partition("\n")[0]
     )
     parser.add_argument("--runs", type=int, default=RUNS)
-    parser.add_argument("--records", type=int, default=RECORDS)
+    parser.add_argument("--records", type=int, default=Plan().records)
     parser.add_argument("--accept", action="store_true", help="write the baseline anew")
     asked = parser.parse_args()
     chosen = Plan(records=asked.records)
@@ -64,7 +56,7 @@ def main() -> int:
     for name in RATIOS:
         data(f"{name:24} {now[name]:.3f}  of {', '.join(f'{run[name]:.3f}' for run in runs)}")
     if asked.accept:
-        write(BASELINE, {**now, "core": runs[0]["core"], "records": asked.records, "machine": runs[0]["machine"]})
+        write_baseline(middle(runs))
         say(f"written: {BASELINE}")
         return 0
     found = slower(read(BASELINE), now)

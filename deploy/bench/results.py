@@ -11,6 +11,14 @@ RESULTS: Final = CHECKOUT / "bench" / "results"
 BASELINE: Final = CHECKOUT / "bench" / "baseline.json"
 RUNS: Final = RESULTS / "runs.json"
 CHART: Final = RESULTS / "chart.svg"
+RATIOS: Final = (
+    "ratio_to_floor",
+    "charge_ratio_to_floor",
+    "charge_cpu_ratio_to_floor",
+    "mediate_cpu_ratio_to_floor",
+)
+"""What the guard compares: the first two as users see it, the others of processor time, which a busy machine disturbs
+least."""
 
 
 def write(path: Path, value: Any) -> None:
@@ -22,6 +30,11 @@ def write(path: Path, value: Any) -> None:
 def read(path: Path) -> Any:
     """Read figures."""
     return json.loads(path.read_text(encoding="utf-8"))
+
+
+def write_baseline(figures: dict[str, Any]) -> None:
+    """Make these figures what later ones are held against."""
+    write(BASELINE, {name: figures[name] for name in (*RATIOS, "core", "plan", "machine")})
 
 
 def spread(values: list[float]) -> float:

@@ -13,7 +13,7 @@ from deploy.bench.goals import goals, slowed_by, stopped_by
 from deploy.bench.pacing import due_at, due_count, latency, median, percentile
 from deploy.bench.peer import PEER
 from deploy.bench.planted import plant
-from deploy.bench.results import middle, spread
+from deploy.bench.results import RATIOS, middle, spread
 from deploy.bench.soak import growth
 from pipeline.adapters.avro import ACCOUNT_COMMAND, USAGE_RECORD
 from pipeline.adapters.catalogue import FOR_ALL_TIME, load_directory
@@ -150,7 +150,7 @@ def test_what_slows_a_record_is_said_in_figures():
 
 # --- the guard ---
 
-BASELINE = dict.fromkeys(check.RATIOS, 0.5)
+BASELINE = dict.fromkeys(RATIOS, 0.5)
 
 
 def test_a_slow_down_of_30_per_cent_is_seen():
@@ -164,12 +164,12 @@ def test_a_slow_down_of_30_per_cent_is_seen():
 @pytest.mark.parametrize("ratio", [0.401, 0.5, 0.9])
 def test_a_fifth_is_allowed(ratio):
     """Within a fifth of the baseline, and above it, nothing is said."""
-    assert check.slower(BASELINE, dict.fromkeys(check.RATIOS, ratio)) == []
+    assert check.slower(BASELINE, dict.fromkeys(RATIOS, ratio)) == []
 
 
 def test_one_bad_run_of_three_does_not_fail():
     """The median decides."""
-    runs = [dict.fromkeys(check.RATIOS, ratio) for ratio in (0.1, 0.49, 0.51)]
+    runs = [dict.fromkeys(RATIOS, ratio) for ratio in (0.1, 0.49, 0.51)]
     assert check.slower(BASELINE, check.medians(runs)) == []
 
 
