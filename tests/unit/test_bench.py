@@ -15,8 +15,10 @@ from deploy.bench.peer import PEER
 from deploy.bench.planted import plant
 from deploy.bench.results import RATIOS, middle, spread
 from deploy.bench.soak import growth
+from deploy.cli.rating import compiled, offline_ledger
 from pipeline.adapters.avro import ACCOUNT_COMMAND, USAGE_RECORD
 from pipeline.adapters.catalogue import FOR_ALL_TIME, load_directory
+from pipeline.domain.usage import UsageRecord
 
 NOW_MS = 1_795_000_000_000
 
@@ -250,3 +252,23 @@ def test_the_flat_tariff_is_flat(tmp_path):
     (plan,) = document["plans"]
     assert not plan.get("allowances")
     assert not document.get("bands")
+
+
+@pytest.mark.parametrize("plans", traffic.PLANS)
+def test_every_record_of_the_traffic_is_charged(tmp_path, plans):
+    """By both tariffs: nothing is set aside, refused or held, so a rate is a rate of charges. Copies are repeats."""
+    traffic.write_catalogue(tmp_path / "c", plans)
+    ledger = offline_ledger(compiled(tmp_path / "c"))
+    opened = [ACCOUNT_COMMAND.decode(traffic.opening(number, NOW_MS)) for number in range(50)]
+    assert {stored.event.kind for stored in ledger.commands(opened)} == {"ACCOUNT_CHANGED"}
+    records = [USAGE_RECORD.decode(one.value) for one in traffic.traffic("all", 2_000, 50, NOW_MS)]
+    events = [s.event for s in ledger.records(UsageRecord(**record) for record in records)]
+    kinds = Counter((event.kind, event.reason) for event in events)
+    assert set(kinds) == {("CHARGED", None), ("DUPLICATE", "duplicate")}
+    rules = {line.rule for event in events for line in event.lines}
+    if plans == traffic.REALISTIC:
+        used = sum(line.allowance_used > 0 for event in events for line in event.lines)
+        paid = sum(line.amount_micros > 0 for event in events for line in event.lines)
+        assert len(rules) >= 18
+        assert used > 100
+        assert paid > 500
