@@ -11,7 +11,7 @@ import argparse
 import sys
 from typing import Any, Final
 
-from deploy.bench.command import ended
+from deploy.bench.command import NOT_MEASURED, ended
 from deploy.bench.pacing import median
 from deploy.bench.results import BASELINE, RATIOS, middle, read, write_baseline
 from deploy.bench.run import bench
@@ -47,6 +47,9 @@ def main() -> int:
     parser.add_argument("--records", type=int, default=Plan().records)
     parser.add_argument("--accept", action="store_true", help="write the baseline anew")
     asked = parser.parse_args()
+    if not asked.accept and not BASELINE.exists():
+        say("error: there is no baseline yet: python -m deploy.bench.check --accept")
+        return NOT_MEASURED
     chosen = Plan(records=asked.records)
     runs = []
     for number in range(1, asked.runs + 1):
