@@ -12,7 +12,7 @@ from typing import Any
 
 from deploy.bench.chart import chart
 from deploy.bench.command import ended
-from deploy.bench.goals import goals, rows
+from deploy.bench.goals import OTHERS_MAX, goals, rows
 from deploy.bench.report import rewrite
 from deploy.bench.results import CHART, RESULTS, RUNS, middle, spread, write, write_baseline
 from deploy.bench.run import bench
@@ -30,6 +30,7 @@ def main() -> int:
     parser.add_argument("--runs", type=int, default=1, help="so many runs, and their median")
     parser.add_argument("--records", type=int, default=Plan().records)
     parser.add_argument("--accounts", type=int, default=Plan().accounts)
+    parser.add_argument("--anyway", action="store_true", help="write figures of a machine that others used as well")
     parser.add_argument("--no-write", action="store_true", help="leave bench/results and the documents as they are")
     asked = parser.parse_args()
     settings = own_settings()
@@ -45,6 +46,10 @@ def main() -> int:
     show(figures)
     data()
     show_goals(figures)
+    others = max(stage["cpu_others"] for stage in figures["stages"].values())
+    if len(runs) > 1 and others > OTHERS_MAX and not asked.anyway:
+        say(f"not written: others took {others:.0%} of the machine, so these figures are not its own (--anyway)")
+        return 1
     if not asked.no_write:
         _write(runs, figures)
     return 0
