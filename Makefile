@@ -18,10 +18,10 @@ PIP := $(BIN)/python -m pip
 INSTALL := PYTHONWARNINGS=ignore $(PIP) install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check bench faults soak wheel lock clean
+.PHONY: help setup demo test check bench bench-check faults soak wheel lock clean
 
 help:  ## say what there is
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 13
 
 setup: $(STAMP)  ## make .venv with chargeline in it
 
@@ -66,9 +66,12 @@ soak: setup  ## SEEDS simulations and examples of each property, INPUTS hostile 
 	SEEDS=$(SEEDS) $(BIN)/python -m pytest --hypothesis-profile=soak --timeout=0 -m "not system and not faults" \
 	  -n $(WORKERS) --dist loadfile tests/unit tests/contract
 
-bench: setup  ## how fast: pricing alone; end to end, against the floor
-	$(BIN)/python -m deploy.bench.rating
+bench: setup  ## how fast: the whole path against the floor, each goal met or missed; pricing alone
 	$(BIN)/python -m deploy.bench
+	$(BIN)/python -m deploy.bench.rating
+
+bench-check: setup  ## slower against the floor than the committed baseline?
+	$(BIN)/python -m deploy.bench.check
 
 wheel: setup  ## build the wheel into dist/
 	$(BIN)/python -m build --wheel --no-isolation

@@ -1,6 +1,15 @@
 """Every topic: its name, what its values are, and how it is made. The one list; processes and docs read it here."""
 
+import os
+import re
 from typing import Final, NamedTuple
+
+NAMESPACE_FORM: Final = re.compile(r"[a-z0-9.-]{0,40}")
+NAMESPACE: Final = os.environ.get("CHARGELINE_NAMESPACE", "")
+"""Before the name of every topic, group, transaction and partition tag, so that deployments can share servers. Of the
+environment alone: names are constants, there before any setting is read."""
+if not NAMESPACE_FORM.fullmatch(NAMESPACE):
+    raise ValueError(f"CHARGELINE_NAMESPACE is {NAMESPACE!r}: at most 40 of a-z, 0-9, dot and dash")
 
 DAY_MS: Final = 86_400_000
 KIB: Final = 1024
@@ -22,7 +31,7 @@ class Topic(NamedTuple):
 
 
 USAGE_RECEIVED: Final = Topic(
-    "charging.usage.received.v1",
+    NAMESPACE + "charging.usage.received.v1",
     "usage_record",
     4,
     {
@@ -34,42 +43,42 @@ USAGE_RECEIVED: Final = Topic(
     "whatever the probe likes",
 )
 USAGE_ACCEPTED: Final = Topic(
-    "charging.usage.accepted.v1",
+    NAMESPACE + "charging.usage.accepted.v1",
     "accepted_usage",
     None,
     {"retention.ms": str(30 * DAY_MS), "cleanup.policy": "delete"},
     "account",
 )
 ACCOUNT_COMMAND: Final = Topic(
-    "charging.account.command.v1",
+    NAMESPACE + "charging.account.command.v1",
     "account_command",
     None,
     {"retention.ms": str(30 * DAY_MS), "message.timestamp.type": "LogAppendTime", "cleanup.policy": "delete"},
     "account",
 )
 AUDIT: Final = Topic(
-    "charging.audit.v1",
+    NAMESPACE + "charging.audit.v1",
     "audit_event",
     None,
     {"retention.ms": "-1", "retention.bytes": "-1", "cleanup.policy": "delete", "max.message.bytes": str(4 * MIB)},
     "account",
 )
 SUBSCRIBER: Final = Topic(
-    "charging.subscriber.v1",
+    NAMESPACE + "charging.subscriber.v1",
     "subscriber_binding",
     1,
     {"cleanup.policy": "compact"},
     "identity|account",
 )
 ALERT_RAISED: Final = Topic(
-    "charging.alert.raised.v1",
+    NAMESPACE + "charging.alert.raised.v1",
     "alert",
     1,
     {"retention.ms": str(30 * DAY_MS), "cleanup.policy": "delete"},
     "object of the alert",
 )
 USAGE_DEAD_LETTER: Final = Topic(
-    "charging.usage.received.v1.dlq",
+    NAMESPACE + "charging.usage.received.v1.dlq",
     None,
     1,
     {
@@ -80,7 +89,7 @@ USAGE_DEAD_LETTER: Final = Topic(
     "original key",
 )
 CATALOGUE: Final = Topic(
-    "charging.catalogue.v1",
+    NAMESPACE + "charging.catalogue.v1",
     "catalogue_version",
     1,
     {"cleanup.policy": "compact", "compression.type": "zstd", "max.message.bytes": str(16 * MIB)},

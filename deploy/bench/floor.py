@@ -95,9 +95,18 @@ class Measured(NamedTuple):
     cpu_us_per_record: int
 
 
-def run(bootstrap: str, redis_url: str, records: int, batch: int = 2_000, partitions: int = 4) -> Measured:
-    """Publish `records`, then charge them; topics and keys are of its own making and are left behind."""
-    topic = "floor." + uuid.uuid4().hex[:8]
+def run(
+    bootstrap: str, redis_url: str, records: int, batch: int = 2_000, partitions: int = 4, prefix: str = "floor."
+) -> Measured:
+    """Publish `records`, then charge them; topics and keys are of its own making, and are removed."""
+    topic = prefix + uuid.uuid4().hex[:8]
+    try:
+        return _run(bootstrap, redis_url, topic, records, batch, partitions)
+    finally:
+        _remove(bootstrap, redis_url, topic)
+
+
+def _run(bootstrap: str, redis_url: str, topic: str, records: int, batch: int, partitions: int) -> Measured:
     _make_topics(bootstrap, topic, partitions)
     _publish(bootstrap, topic, records)
     ends = {p: _end(bootstrap, topic, p) for p in range(partitions)}
@@ -122,6 +131,17 @@ def _make_topics(bootstrap: str, topic: str, partitions: int) -> None:
     ).values():
         future.result()
     time.sleep(1)
+
+
+def _remove(bootstrap: str, redis_url: str, topic: str) -> None:
+    admin = AdminClient({"bootstrap.servers": bootstrap})
+    for future in admin.delete_topics([topic, topic + ".out"]).values():
+        future.result()
+    view: Any = redis.Redis.from_url(redis_url)
+    names = list(view.scan_iter(match=f"floor*:{{{topic}-*", count=10_000))
+    for at in range(0, len(names), 10_000):
+        view.unlink(*names[at : at + 10_000])
+    view.close()
 
 
 def _publish(bootstrap: str, topic: str, records: int) -> None:

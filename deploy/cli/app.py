@@ -5,6 +5,7 @@ import typer
 from deploy.cli import (
     accounts,
     auditing,
+    bench,
     catalogues,
     configuration,
     dead_letters,
@@ -50,4 +51,5 @@ app.command("rebuild")(ledger.rebuild)
 app.add_typer(ledger.ledger, name="ledger")
 app.add_typer(operate.topics, name="topics")
 app.add_typer(configuration.app, name="config")
+app.command("bench")(bench.bench)
 app.command("run", hidden=True)(operate.run)

@@ -1,5 +1,7 @@
 """The settings that a command works with, and the option that says which deployment it is about."""
 
+import signal
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -8,6 +10,8 @@ import typer
 from deploy.cli.talk import RefusedError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from pipeline.settings import Settings
 
 DataDir = Annotated[
@@ -65,3 +69,17 @@ def with_servers(settings: "Settings", bootstrap_servers: str, redis_url: str) -
             "redis": redis.model_copy(update={"url": redis.url or redis_url}),
         }
     )
+
+
+@contextmanager
+def ended_by_signal() -> "Iterator[None]":
+    """Turn the signal of a polite kill into Ctrl-C, so that servers are stopped on either."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

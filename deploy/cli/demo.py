@@ -2,7 +2,6 @@
 """`chargeline demo`: the whole path on one machine, told step by step, with the books checked at the end."""
 
 import shutil
-import signal
 import tempfile
 import time
 from collections import Counter
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from deploy.cli.context import own_settings, with_servers
+from deploy.cli.context import ended_by_signal, own_settings, with_servers
 from deploy.cli.ledger import show_report
 from deploy.cli.sample import load_sample
 from deploy.cli.statements import bills_of, show_bill
@@ -46,7 +45,7 @@ def demo(
     directory = Path(tempfile.mkdtemp(prefix="chargeline-demo-"))
     say(f"a small operator, on this machine, in {directory}")
     try:
-        with _ended_by_signal(), _running(directory) as settings:
+        with ended_by_signal(), _running(directory) as settings:
             told, _ = load_sample(settings)
             _await_drained(settings)
             report = _tell(settings, told)
@@ -69,20 +68,6 @@ def _remove(directory: Path) -> None:
         shutil.rmtree(directory)
     except OSError as error:
         say(f"{directory} could not be removed: {error.strerror}")
-
-
-@contextmanager
-def _ended_by_signal() -> "Iterator[None]":
-    """Turn the signal of a polite kill into Ctrl-C, so that servers are stopped on either."""
-
-    def interrupt(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 @contextmanager

@@ -29,8 +29,9 @@ def as_toml(document: Mapping[str, Any]) -> str:
 
 
 def without_settings(environment: Mapping[str, str]) -> dict[str, str]:
-    """Return an environment less everything that configures chargeline."""
-    return {name: value for name, value in environment.items() if not name.startswith("CHARGELINE_")}
+    """Return an environment less everything that configures chargeline, but for the namespace: that is no setting."""
+    kept = "CHARGELINE_NAMESPACE"
+    return {name: value for name, value in environment.items() if not name.startswith("CHARGELINE_") or name == kept}
 
 
 def _plain(value: Any) -> Any:

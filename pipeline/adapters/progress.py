@@ -20,10 +20,10 @@ from pipeline.adapters.kafka.topics import describe_topics
 from pipeline.adapters.store import Store
 from pipeline.domain.ledger import Event
 from pipeline.settings import Settings
-from pipeline.topics import ACCOUNT_COMMAND, AUDIT, USAGE_ACCEPTED, USAGE_RECEIVED
+from pipeline.topics import ACCOUNT_COMMAND, AUDIT, NAMESPACE, USAGE_ACCEPTED, USAGE_RECEIVED
 
-MEDIATE_GROUP: Final = "chargeline-mediate"
-DETECT_GROUP: Final = "chargeline-detect"
+MEDIATE_GROUP: Final = NAMESPACE + "chargeline-mediate"
+DETECT_GROUP: Final = NAMESPACE + "chargeline-detect"
 
 Where = tuple[str, int]
 

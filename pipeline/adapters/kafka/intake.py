@@ -22,9 +22,9 @@ from pipeline.adapters.kafka.client import (
 from pipeline.adapters.kafka.reader import FollowingReader
 from pipeline.domain.mediation import DEAD_LETTER_HEADERS, Headers, RawRecord
 from pipeline.settings import Settings
-from pipeline.topics import SUBSCRIBER, USAGE_ACCEPTED, USAGE_DEAD_LETTER, USAGE_RECEIVED
+from pipeline.topics import NAMESPACE, SUBSCRIBER, USAGE_ACCEPTED, USAGE_DEAD_LETTER, USAGE_RECEIVED
 
-GROUP: Final = "chargeline-mediate"
+GROUP: Final = NAMESPACE + "chargeline-mediate"
 SEND_BYTES_MAX: Final = 64 * 1024 * 1024
 """Of one record before compression: a probe's, compressed well, may be longer than its topic's limit suggests."""
 KEPT_BYTES: Final = 64 * 1024

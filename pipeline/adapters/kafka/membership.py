@@ -19,9 +19,9 @@ from pipeline.adapters.kafka.client import (
     group_consumer,
 )
 from pipeline.settings import Settings
-from pipeline.topics import USAGE_ACCEPTED
+from pipeline.topics import NAMESPACE, USAGE_ACCEPTED
 
-GROUP: Final = "chargeline-charge"
+GROUP: Final = NAMESPACE + "chargeline-charge"
 
 
 class Membership:

@@ -27,7 +27,7 @@ from pipeline.adapters.partition import FencedError, Inputs, LedgerHaltedError, 
 from pipeline.domain.catalogue import Catalogues
 from pipeline.domain.ledger import genesis_hash
 from pipeline.settings import Settings
-from pipeline.topics import ACCOUNT_COMMAND, AUDIT, CATALOGUE, SUBSCRIBER, USAGE_ACCEPTED
+from pipeline.topics import ACCOUNT_COMMAND, AUDIT, CATALOGUE, NAMESPACE, SUBSCRIBER, USAGE_ACCEPTED
 
 _FENCED: Final = frozenset(
     {
@@ -63,7 +63,7 @@ class KafkaPartition:
 
     def fence(self) -> None:
         """See PartitionEdge."""
-        producer = transactional_producer(self._settings, f"charge-{self._partition}")
+        producer = transactional_producer(self._settings, f"{NAMESPACE}charge-{self._partition}")
         try:
             producer.init_transactions(self._timeout_s)
         except KafkaException as error:

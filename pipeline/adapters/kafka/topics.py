@@ -14,7 +14,7 @@ from pipeline.adapters.kafka.client import (
     admin,
 )
 from pipeline.settings import Settings
-from pipeline.topics import ACCOUNT_TOPICS, TOPICS, Topic
+from pipeline.topics import ACCOUNT_TOPICS, NAMESPACE, TOPICS, Topic
 
 
 class TopicFacts(NamedTuple):
@@ -48,6 +48,23 @@ def create_topics(settings: Settings, timeout_s: float = 30) -> None:
             time.sleep(0.1)
         else:
             return
+
+
+def delete_topics(settings: Settings, timeout_s: float = 30) -> None:
+    """Delete every topic of this namespace, and all that is in it; raises BrokerError. Gone already: nothing.
+
+    Without a namespace this is a ledger that nobody gets back, so it is refused.
+    """
+    if not NAMESPACE:
+        raise BrokerError("topics without a namespace are never deleted")
+    client = admin(settings)
+    names = [topic.name for topic in TOPICS]
+    for name, future in client.delete_topics(names, request_timeout=timeout_s).items():
+        try:
+            future.result(timeout_s + 5)
+        except KafkaException as error:
+            if error.args[0].code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
+                raise BrokerError(f"topic {name} could not be deleted: {error.args[0].str()}") from None
 
 
 def broker_answers(bootstrap_servers: str) -> bool:

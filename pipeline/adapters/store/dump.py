@@ -65,7 +65,7 @@ def dump_memory(store: MemoryStore, partition: int) -> Dump:
 
 def _names(client: Any, partition: int) -> Iterator[str]:
     found: set[str] = set()  # a scan may yield a key more than once
-    for raw in client.scan_iter(match=f"*:{{{partition}}}*", count=_SCAN_COUNT):
+    for raw in client.scan_iter(match=f"*:{keys.tag(partition)}*", count=_SCAN_COUNT):
         name = raw.decode("utf-8", "backslashreplace") if isinstance(raw, bytes) else str(raw)
         if _is_of(name, partition) and name not in found:
             found.add(name)
@@ -74,7 +74,7 @@ def _names(client: Any, partition: int) -> Iterator[str]:
 
 def _is_of(name: str, partition: int) -> bool:
     own = (keys.ledger(partition), keys.attempts(partition))
-    return name.partition(":")[2].partition(":")[0] == f"{{{partition}}}" and name not in own
+    return name.partition(":")[2].partition(":")[0] == keys.tag(partition) and name not in own
 
 
 def _read(client: Any, names: list[str], dump: Dump) -> None:

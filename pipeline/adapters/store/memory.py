@@ -101,7 +101,7 @@ class MemoryStore:
         """End a wipe, unless another writer has begun to rebuild the view since."""
         if keys.ledger(partition) in self.hashes or partition in self._restoring:
             return
-        tag = f":{{{partition}}}"
+        tag = f":{keys.tag(partition)}"
         self.hashes = {name: value for name, value in self.hashes.items() if tag not in name}
         self.sets = {name: value for name, value in self.sets.items() if tag not in name}
 

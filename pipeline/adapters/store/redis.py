@@ -174,7 +174,7 @@ class RedisStore:
     def keys_of(self, partition: int) -> Iterator[str]:
         """Yield every key of the partition, in no order; keys written meanwhile may be missed."""
         try:
-            yield from self._redis.scan_iter(match=f"*:{{{partition}}}*", count=_SCAN_COUNT)
+            yield from self._redis.scan_iter(match=f"*:{keys.tag(partition)}*", count=_SCAN_COUNT)
         except RedisError as error:
             raise _unavailable(error) from None
 
