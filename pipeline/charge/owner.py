@@ -12,7 +12,7 @@
 | a record ends the process | after two deaths here the batch is one record; after a third that record is set aside |
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from pipeline.adapters.avro import ACCOUNT_COMMAND, SUBSCRIBER_BINDING, UndecodableError, UnknownSchemaError
 from pipeline.adapters.ledger_codec import StoredEvent, accepted_usage_of, encode_event, usage_body_of
@@ -104,9 +104,8 @@ class Owner:
         if deaths >= DEATHS_BEFORE_SINGLE or self._singly:
             raw, self._carried = raw[:1], raw[1:]
             self._singly = bool(self._carried)
-        inputs = [_read(record, quarantined=deaths >= DEATHS_BEFORE_QUARANTINE) for record in raw]
         catalogues, catalogue_offset = self._edge.catalogues()
-        prepared = prepare(inputs, self._named_events(inputs))
+        prepared = self._prepare(raw, quarantined=deaths >= DEATHS_BEFORE_QUARANTINE)
         state = self._load(head, prepared)
         catalogue = Position(head.positions.catalogue.topic_id, catalogue_offset)
         batch = Batch(
@@ -116,13 +115,12 @@ class Owner:
             self._partition_of,
             late=True,
         )
-        decided = [batch.decide(item) for item in prepared]
-        self._write(decided)
+        self._write(batch.decide(item) for item in prepared)
         self._accounts.update(state.accounts)
         self.head = batch.head
         self._store.attempts_ended(self.partition)
         self._attempting = False
-        return len(decided)
+        return len(prepared)
 
     def failed(self) -> None:
         """Say that the batch in hand failed without ending the process, so its deaths are not counted up."""
@@ -214,6 +212,14 @@ class Owner:
 
     # --- a batch ---
 
+    def _prepare(self, raw: Sequence[Raw], *, quarantined: bool) -> list[Prepared]:
+        """Read the inputs and compute what decisions need of each, one by one: what was just read is at hand."""
+        inputs = (_read(record, quarantined=quarantined) for record in raw)
+        if not any(record.is_command for record in raw):
+            return prepare(inputs, {})
+        known = list(inputs)
+        return prepare(known, self._named_events(known))
+
     def _named_events(self, inputs: Sequence[Input]) -> dict[str, Event]:
         named: dict[str, Event] = {}
         for item in inputs:
@@ -249,24 +255,32 @@ class Owner:
             {(day, bucket, content) for (day, bucket, _, content), same in known if same},
         )
 
-    def _write(self, decided: Sequence[Decided]) -> None:
-        """Write the ledger, then the view. Only here does anything become true."""
-        previous = before = self._hash
+    def _write(self, decided: Iterable[Decided]) -> None:
+        """Write the ledger, then the view. Only here does anything become true.
+
+        Each event is encoded and folded as soon as it is decided, and then let go: a batch of them is more than a
+        processor's cache holds.
+        """
+        before = self._hash
         values: list[tuple[str, bytes]] = []
-        events: list[tuple[Event, bytes]] = []
         bindings: list[tuple[str, bytes]] = []
-        for item in decided:
-            body = item.usage_body
-            if body is None and item.event.usage is not None:  # a settled review: the record was held as an event
-                body = usage_body_of(item.event.usage)
-            value, event_hash = encode_event(item.event, body, previous)
-            values.append((item.event.account, value))
-            events.append((item.event, event_hash))
-            previous = event_hash
-            bindings += [binding_row(binding) for binding in item.bindings]
+        writes = fold(self._encoded(decided, values, bindings))
         self._edge.commit(values, bindings)
-        self._hash = previous
-        self._store.apply(self.partition, before.hex(), fold(events))
+        self._hash = bytes.fromhex(writes.head["hash"])
+        self._store.apply(self.partition, before.hex(), writes)
+
+    def _encoded(
+        self, decided: Iterable[Decided], values: list[tuple[str, bytes]], bindings: list[tuple[str, bytes]]
+    ) -> Iterator[tuple[Event, bytes]]:
+        """Yield each event with its hash; its value, and its rows of the directory, go into the lists."""
+        previous = self._hash
+        for event, body, rows in decided:
+            if body is None and event.usage is not None:  # a settled review: the record was held as an event
+                body = usage_body_of(event.usage)
+            value, previous = encode_event(event, body, previous)
+            values.append((event.account, value))
+            bindings += [binding_row(binding) for binding in rows]
+            yield event, previous
 
 
 def first_positions(found: Inputs) -> Positions:
