@@ -274,12 +274,13 @@ class Owner:
     ) -> Iterator[tuple[Event, bytes]]:
         """Yield each event with its hash; its value, and its rows of the directory, go into the lists."""
         previous = self._hash
-        for event, body, rows in decided:
+        for item in decided:
+            event, body = item.event, item.usage_body
             if body is None and event.usage is not None:  # a settled review: the record was held as an event
                 body = usage_body_of(event.usage)
             value, previous = encode_event(event, body, previous)
             values.append((event.account, value))
-            bindings += [binding_row(binding) for binding in rows]
+            bindings += [binding_row(binding) for binding in item.bindings]
             yield event, previous
 
 
