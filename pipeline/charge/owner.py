@@ -13,6 +13,7 @@
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 
 from pipeline.adapters.avro import ACCOUNT_COMMAND, SUBSCRIBER_BINDING, UndecodableError, UnknownSchemaError
 from pipeline.adapters.ledger_codec import StoredEvent, accepted_usage_of, encode_event, usage_body_of
@@ -241,8 +242,9 @@ class Owner:
         for account in wanted.accounts:
             if account not in self._partition_of:
                 self._partition_of[account] = partition_of(account, self._partitions)
-        if len(self._accounts) > self._settings.remembered_accounts:
-            self._accounts.clear()
+        too_many = len(self._accounts) - self._settings.remembered_accounts
+        for name in list(islice(self._accounts, max(too_many, 0))):  # those remembered longest
+            del self._accounts[name]
         unknown = tuple(name for name in wanted.accounts if name not in self._accounts)
         loaded = self._store.load(self.partition, head.seq, Need(*wanted._replace(accounts=unknown)))
         self._accounts.update((name, Account(name, fields)) for name, fields in loaded.accounts.items())
