@@ -105,8 +105,9 @@ class Owner:
         if deaths >= DEATHS_BEFORE_SINGLE or self._singly:
             raw, self._carried = raw[:1], raw[1:]
             self._singly = bool(self._carried)
+        inputs = [_read(record, quarantined=deaths >= DEATHS_BEFORE_QUARANTINE) for record in raw]
         catalogues, catalogue_offset = self._edge.catalogues()
-        prepared = self._prepare(raw, quarantined=deaths >= DEATHS_BEFORE_QUARANTINE)
+        prepared = prepare(inputs, self._named_events(inputs))
         state = self._load(head, prepared)
         catalogue = Position(head.positions.catalogue.topic_id, catalogue_offset)
         batch = Batch(
@@ -212,14 +213,6 @@ class Owner:
         self.head = batch.head
 
     # --- a batch ---
-
-    def _prepare(self, raw: Sequence[Raw], *, quarantined: bool) -> list[Prepared]:
-        """Read the inputs and compute what decisions need of each, one by one: what was just read is at hand."""
-        inputs = (_read(record, quarantined=quarantined) for record in raw)
-        if not any(record.is_command for record in raw):
-            return prepare(inputs, {})
-        known = list(inputs)
-        return prepare(known, self._named_events(known))
 
     def _named_events(self, inputs: Sequence[Input]) -> dict[str, Event]:
         named: dict[str, Event] = {}
