@@ -1,43 +1,83 @@
 -- apply(p): the events first..last become visible, once.
 --
--- KEYS[1]      ledger:{p}
--- KEYS[2...]   one key for each change below, in their order
+-- KEYS[1]      ledger:{p}; every other key is made of its tag {p}, so all are of one slot
 -- ARGV[1..2]   first seq, last seq
 -- ARGV[3]      hash of event first - 1 ('' where there is none)
--- ARGV[4]      number of fields of ledger:{p}, ARGV[5...] those fields and values, seq among them
--- then for each of KEYS[2...]: what, expiry, n, n values
---   what    'set' (hash fields and values), 'del' (hash fields), 'add' (set members), 'new' (the key goes; n is 0)
---   expiry  seconds since 1970, or '0' for none
+-- ARGV[4]      JSON [head, accounts, kept, sessions, seen]: one argument, since thousands of them cost more than the work
+--   head       {field: value} of ledger:{p}, seq among them
+--   accounts   {account: {field: value, or null to remove it}} of account:{p}:account
+--   kept       the same of kept:{p}:account
+--   sessions   [[key, expiry, fields, begins], ...] of session:{p}:key; begins: what the key held goes first
+--   seen       [[day, bucket, expiry, [number as text, ...]], ...] of seen:{p}:day:bucket
+--   expiry     seconds since 1970
 --
 -- Reply: 1 applied, 0 it was there already.
 -- Error: OUTOFSTEP <seq> when the view stands neither at first - 1, with that hash, nor at last or beyond.
 -- Invariant: absolute values only, so a run broken half way is repaired by a repeat; seq comes last.
-local seq = redis.call('HGET', KEYS[1], 'seq') or '0'
+local call = redis.call
+local seq = call('HGET', KEYS[1], 'seq') or '0'
 local at = tonumber(seq)
 if at >= tonumber(ARGV[2]) then
   return 0
 end
-if at ~= tonumber(ARGV[1]) - 1 or (at > 0 and redis.call('HGET', KEYS[1], 'hash') ~= ARGV[3]) then
+if at ~= tonumber(ARGV[1]) - 1 or (at > 0 and call('HGET', KEYS[1], 'hash') ~= ARGV[3]) then
   return redis.error_reply('OUTOFSTEP ' .. seq)
 end
-local head = tonumber(ARGV[4])
-local arg = 4 + 2 * head
--- one change never has more values than unpack can hand over: the caller cuts them at 1000
-for key = 2, #KEYS do
-  local what, expiry, n = ARGV[arg + 1], ARGV[arg + 2], tonumber(ARGV[arg + 3])
-  if what == 'set' then
-    redis.call('HSET', KEYS[key], unpack(ARGV, arg + 4, arg + 3 + n))
-  elseif what == 'add' then
-    redis.call('SADD', KEYS[key], unpack(ARGV, arg + 4, arg + 3 + n))
-  elseif what == 'new' then
-    redis.call('DEL', KEYS[key])
-  else
-    redis.call('HDEL', KEYS[key], unpack(ARGV, arg + 4, arg + 3 + n))
+local head, accounts, kept, sessions, seen = unpack(cjson.decode(ARGV[4]))
+local tag = string.sub(KEYS[1], 7)
+local null = cjson.null
+local MOST = 1000 -- values of one command: unpack cannot hand over more than some thousands
+local function put(key, fields)
+  local set, n, gone, m = {}, 0, {}, 0
+  for field, value in pairs(fields) do
+    if value == null then
+      m = m + 1
+      gone[m] = field
+      if m == MOST then
+        call('HDEL', key, unpack(gone, 1, m))
+        m = 0
+      end
+    else
+      set[n + 1], set[n + 2] = field, value
+      n = n + 2
+      if n == MOST then
+        call('HSET', key, unpack(set, 1, n))
+        n = 0
+      end
+    end
   end
-  if expiry ~= '0' then
-    redis.call('EXPIREAT', KEYS[key], expiry)
+  if n > 0 then
+    call('HSET', key, unpack(set, 1, n))
   end
-  arg = arg + 3 + n
+  if m > 0 then
+    call('HDEL', key, unpack(gone, 1, m))
+  end
 end
-redis.call('HSET', KEYS[1], unpack(ARGV, 5, 4 + 2 * head))
+local function expire(key, expiry)
+  if call('EXPIRETIME', key) ~= expiry then -- mostly it is: to ask is cheaper than to write
+    call('EXPIREAT', key, expiry)
+  end
+end
+for name, fields in pairs(accounts) do
+  put('account' .. tag .. ':' .. name, fields)
+end
+for name, fields in pairs(kept) do
+  put('kept' .. tag .. ':' .. name, fields)
+end
+for _, session in ipairs(sessions) do
+  local key = 'session' .. tag .. ':' .. session[1]
+  if session[4] then
+    call('DEL', key)
+  end
+  put(key, session[3])
+  expire(key, session[2])
+end
+for _, bucket in ipairs(seen) do
+  local key, numbers = 'seen' .. tag .. ':' .. bucket[1] .. ':' .. bucket[2], bucket[4]
+  for i = 1, #numbers, MOST do
+    call('SADD', key, unpack(numbers, i, math.min(i + MOST - 1, #numbers)))
+  end
+  expire(key, bucket[3])
+end
+put(KEYS[1], head)
 return 1
