@@ -38,6 +38,8 @@ from pipeline.topics import SUBSCRIBER, USAGE_ACCEPTED, partition_of
 
 ACCOUNTS_REMEMBERED: Final = 262_144
 """Accounts whose partition is kept rather than computed again."""
+GC_ALLOCATIONS: Final = 200_000
+"""New objects before the collector looks: a batch makes many and no cycle among them, so it would look in vain."""
 SIZES_EVERY_S: Final = 5.0
 """How often lag and directory are measured, which also asks whether the broker is there."""
 
@@ -287,6 +289,7 @@ def _run(settings: Settings, stop: threading.Event, stack: ExitStack) -> None:
     directory = stack.enter_context(closing(KafkaDirectory(settings, facts[SUBSCRIBER.name].partitions)))
     directory.read_to_end()
     gc.freeze()  # a million rows that stay: no full collection shall walk over them again
+    gc.set_threshold(GC_ALLOCATIONS, 50, 50)
     status.set("directory", None)
     _log.info("directory_read", identities=len(directory))
     intake = stack.enter_context(closing(KafkaIntake(settings)))

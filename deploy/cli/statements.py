@@ -149,7 +149,7 @@ def local_time(catalogues: "Catalogues", moment_ms: int) -> str:
     version = catalogues.at(moment_ms)
     if version is None:
         return ""
-    _, time_of_day, _ = version.clock.local(moment_ms)
+    time_of_day = version.clock.local(moment_ms).time_of_day_ms
     seconds = time_of_day // 1000
     return f"{version.day_of(moment_ms)} {seconds // 3600:02d}:{seconds // 60 % 60:02d}:{seconds % 60:02d}"
 

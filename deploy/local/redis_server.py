@@ -19,6 +19,7 @@ OPTIONS: Final = {
     "save": "",
     "maxmemory-policy": "noeviction",
     "set-max-intset-entries": "4096",  # the buckets of numbers seen stay arrays of integers, a fifth of the memory
+    "hash-max-listpack-value": "512",  # so do accounts with more than one identity, whose field is above 64 bytes
     "daemonize": "no",
     "logfile": "",
 }

@@ -13,20 +13,21 @@
 | a record ends the process | after two deaths here the batch is one record; after a third that record is set aside |
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 
-from pipeline.adapters.avro import ACCOUNT_COMMAND, SUBSCRIBER_BINDING, UndecodableError, UnknownSchemaError
+from pipeline.adapters.avro import ACCOUNT_COMMAND, UndecodableError, UnknownSchemaError
 from pipeline.adapters.crash_points import reached
 from pipeline.adapters.ledger_codec import StoredEvent, accepted_usage_of, encode_event, usage_body_of
 from pipeline.adapters.partition import Inputs, LedgerHaltedError, PartitionEdge, Raw
 from pipeline.adapters.store import Need, OutOfStepError, Store
+from pipeline.charge.bindings import binding_row, rows_of
 from pipeline.charge.sealing import Sealing
 from pipeline.charge.snapshots import restore_newest
 from pipeline.domain import commands
-from pipeline.domain.account import Account, parse_identities
+from pipeline.domain.account import Account
 from pipeline.domain.batch import (
-    Binding,
     CommandInput,
     Decided,
     Head,
@@ -142,17 +143,21 @@ class Owner:
             self._partition_of,
             late=True,
         )
-        decided = [batch.decide(item) for item in prepared]
-        self._sealing.count(item.event for item in decided)
-        if self._sealing.due(head.seq, batch.head.seq):
-            decided.append(self._sealing.seal(batch))
-        reached("charge.after_decide")
-        self._write(decided)
+        self._write(self._decide(batch, prepared, head.seq))
         self._accounts.update(state.accounts)
         self.head = batch.head
         self._store.attempts_ended(self.partition)
         self._attempting = False
         return len(prepared)
+
+    def _decide(self, batch: Batch, prepared: Sequence[Prepared], seq: int) -> Iterator[Decided]:
+        """Yield what is decided, one by one, and behind it a seal where one is due."""
+        for item in prepared:
+            decided = batch.decide(item)
+            self._sealing.count(decided.event)
+            yield decided
+        if self._sealing.due(seq, batch.head.seq):
+            yield self._sealing.seal(batch)
 
     def failed(self) -> None:
         """Say that the batch in hand failed without ending the process, so its deaths are not counted up."""
@@ -193,7 +198,7 @@ class Owner:
         for seq in [event.seq for event in unseen if "identities" in event.effects.account]:
             whole = self._edge.event(seq)  # with its command, which no replay needs
             assert whole is not None, "it was just read"
-            rows.update(_rows_of(whole.event))
+            rows.update(rows_of(whole.event))
         if rows:
             self._edge.commit([], list(rows.items()))
 
@@ -257,7 +262,7 @@ class Owner:
         before, after = head.late_window_days, self._settings.late_window_days
         batch = _of_no_input(head._replace(late_window_days=after))
         decided = batch.seal("settings_changed", {"late_window_days": {"before": before, "after": after}})
-        self._sealing.count([decided.event])
+        self._sealing.count(decided.event)
         self._write([decided])
         self.head = batch.head
 
@@ -290,8 +295,9 @@ class Owner:
         for account in wanted.accounts:
             if account not in self._partition_of:
                 self._partition_of[account] = partition_of(account, self._partitions)
-        if len(self._accounts) > self._settings.remembered_accounts:
-            self._accounts.clear()
+        too_many = len(self._accounts) - self._settings.remembered_accounts
+        for name in list(islice(self._accounts, max(too_many, 0))):  # those remembered longest
+            del self._accounts[name]
         unknown = tuple(name for name in wanted.accounts if name not in self._accounts)
         loaded = self._store.load(self.partition, head.seq, Need(*wanted._replace(accounts=unknown)))
         self._accounts.update((name, Account(name, fields)) for name, fields in loaded.accounts.items())
@@ -304,26 +310,36 @@ class Owner:
             {(day, bucket, content) for (day, bucket, _, content), same in known if same},
         )
 
-    def _write(self, decided: Sequence[Decided]) -> None:
-        """Write the ledger, then the view. Only here does anything become true."""
-        previous = before = self._hash
+    def _write(self, decided: Iterable[Decided]) -> None:
+        """Write the ledger, then the view. Only here does anything become true.
+
+        Each event is encoded and folded as soon as it is decided, and then let go: a batch of them is more than a
+        processor's cache holds.
+        """
+        before = self._hash
         values: list[tuple[str, bytes]] = []
-        events: list[tuple[Event, bytes]] = []
         bindings: list[tuple[str, bytes]] = []
-        for item in decided:
-            body = item.usage_body
-            if body is None and item.event.usage is not None:  # a settled review: the record was held as an event
-                body = usage_body_of(item.event.usage)
-            value, event_hash = encode_event(item.event, body, previous)
-            values.append((item.event.account, value))
-            events.append((item.event, event_hash))
-            previous = event_hash
-            bindings += [binding_row(binding) for binding in item.bindings]
+        writes = fold(self._encoded(decided, values, bindings))
+        reached("charge.after_decide")
         self._edge.commit(values, bindings)
         reached("charge.after_commit")
-        self._hash = previous
-        self._store.apply(self.partition, before.hex(), fold(events))
+        self._hash = bytes.fromhex(writes.head["hash"])
+        self._store.apply(self.partition, before.hex(), writes)
         reached("charge.after_apply")
+
+    def _encoded(
+        self, decided: Iterable[Decided], values: list[tuple[str, bytes]], bindings: list[tuple[str, bytes]]
+    ) -> Iterator[tuple[Event, bytes]]:
+        """Yield each event with its hash; its value, and its rows of the directory, go into the lists."""
+        previous = self._hash
+        for item in decided:
+            event, body = item.event, item.usage_body
+            if body is None and event.usage is not None:  # a settled review: the record was held as an event
+                body = usage_body_of(event.usage)
+            value, previous = encode_event(event, body, previous)
+            values.append((event.account, value))
+            bindings += [binding_row(binding) for binding in item.bindings]
+            yield event, previous
 
 
 def _of_no_input(head: Head) -> Batch:
@@ -347,26 +363,6 @@ def replay_chunk(store: Store, partition: int, previous: bytes, chunk: Sequence[
     store.apply(partition, first_previous.hex(), fold((stored.event, stored.hash) for stored in chunk))
     reached("charge.after_replay_chunk")
     return previous
-
-
-def binding_row(binding: Binding) -> tuple[str, bytes]:
-    """Return key and value of a directory row."""
-    spans = [{"from": begin, "to": end} for begin, end in binding.spans]
-    value = SUBSCRIBER_BINDING.encode({"identity": binding.identity, "account": binding.account, "spans": spans})
-    return f"{binding.identity}|{binding.account}", value
-
-
-def _rows_of(event: Event) -> list[tuple[str, bytes]]:
-    """Return the directory rows that go with an event, made of the event alone."""
-    text, command = event.effects.account.get("identities"), event.command
-    if text is None or command is None:
-        return []
-    spans = parse_identities(text)
-    rows = []
-    for identity in command["identities"] or [command["identity"]]:  # type: ignore[attr-defined] # of a decoded command
-        held = tuple((span.from_ms, span.to_ms) for span in spans if span.identity == identity)
-        rows.append(binding_row(Binding(str(identity), event.account, held)))
-    return rows
 
 
 def _read(record: Raw, *, quarantined: bool) -> Input:

@@ -12,7 +12,7 @@ counts what it writes, and when the next seal is due reads back, once, from its 
 """
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 from pipeline.adapters.ledger_codec import StoredEvent
 from pipeline.adapters.partition import PartitionEdge
@@ -47,10 +47,9 @@ class Sealing:
             self._taken_over_seq = last.event.seq
             self._sealed_seq = last.event.seq if is_seal(last.event) else 0
 
-    def count(self, events: Iterable[Event]) -> None:
-        """Count events that this owner is about to write."""
-        for event in events:
-            self._since.add(event)
+    def count(self, event: Event) -> None:
+        """Count an event that this owner is about to write."""
+        self._since.add(event)
 
     def due(self, seq_before: int, seq: int) -> bool:
         """Tell whether a seal is due behind event `seq`, of a batch that began behind `seq_before`."""
@@ -70,7 +69,7 @@ class Sealing:
         totals.add_all(self._since)
         assert totals.events == batch.head.seq, "an event was not counted"
         decided = batch.seal(SEALED, totals.detail())
-        self.count([decided.event])
+        self.count(decided.event)
         self._sealed_seq, self._sealed_at_s = decided.event.seq, self._clock_s()
         return decided
 

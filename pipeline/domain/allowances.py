@@ -78,11 +78,14 @@ def parse_grant(text: str) -> Grant:
     return Grant(int(used), int(size), plan, allowance, int(begin), None if end == "-" else int(end))
 
 
-class Draw(NamedTuple):
+class Draw:
     """What one part took from one bucket."""
 
-    allowance: str
-    used: int
+    __slots__ = ("allowance", "used")
+
+    def __init__(self, allowance: str, used: int) -> None:
+        self.allowance: Final = allowance
+        self.used: Final = used
 
 
 class Bucket:

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Iterable, Mapping
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from pipeline.domain import commands
 from pipeline.domain.account import Account
@@ -86,15 +86,22 @@ class Decided(NamedTuple):
     bindings: tuple[Binding, ...] = ()
 
 
-class Prepared(NamedTuple):
-    """An input with what is computed of it once: its digest, its numbers, its session's key."""
+class Prepared:
+    """An input with what is computed of it once: its digest, its numbers, its session's key.
 
-    input: Input
-    digest: bytes | None
-    seen: Seen | None
-    session: str | None
-    named: Event | None
-    """the event that a command names (`settle_review`: the review; `adjust`: the charge)"""
+    `named`: the event that a command names (`settle_review`: the review; `adjust`: the charge).
+    """
+
+    __slots__ = ("digest", "input", "named", "seen", "session")
+
+    def __init__(
+        self, source: Input, digest: bytes | None, seen: Seen | None, session: str | None, named: Event | None
+    ) -> None:
+        self.input: Final = source
+        self.digest: Final = digest
+        self.seen: Final = seen
+        self.session: Final = session
+        self.named: Final = named
 
 
 def session_key(usage: AcceptedUsage) -> str | None:

@@ -154,7 +154,6 @@ class Batch:
             keep_ms = 2 * head.late_window_days * DAY_MS
             for name in stale_fields(fields, head.clock, keep_ms):
                 changes.setdefault(name, None)
-        window_days = 2 * head.late_window_days
         session = None
         if rated.session_changes:
             assert item.session is not None
@@ -164,29 +163,31 @@ class Batch:
         assert seen is not None
         self._state.seen_records.add((seen.day, seen.bucket, seen.record))
         self._state.seen_contents.add((seen.day, seen.bucket, seen.content))
+        mark = SeenEffect(seen.day, seen.bucket, seen.record, seen.content, seen.day + 2 * head.late_window_days)
         account.change(changes, after)
         self._keep(account.account, kept)
+        # by place, in the order of the fields: names would cost a dict an event
         return Event(
-            seq=head.seq,
-            kind=CHARGED,
-            event_id=event_id,
-            account=account.account,
-            account_seq=account.seq,
-            usage=usage,
-            command=None if command is None else dict(command),
-            digest=content,
-            reason=None,
-            detail=None,
-            lines=rated.lines,
-            amount_micros=rated.amount_micros,
-            currency=account.currency,
-            balance_before_micros=before,
-            balance_after_micros=after,
-            effects=Effects(changes, kept, session, SeenEffect(*seen, expires_day=seen.day + window_days)),
-            clock=head.clock,
-            late_window_days=head.late_window_days,
-            positions=head.positions,
-            epoch=head.epoch,
+            head.seq,
+            CHARGED,
+            event_id,
+            account.account,
+            account.seq,
+            usage,
+            None if command is None else dict(command),
+            content,
+            None,
+            None,
+            rated.lines,
+            rated.amount_micros,
+            account.currency,
+            before,
+            after,
+            Effects(changes, kept, session, mark),
+            head.clock,
+            head.late_window_days,
+            head.positions,
+            head.epoch,
         )
 
     # --- commands ---

@@ -14,7 +14,7 @@ So the lines of a record add up to its amount, on any meter.
 """
 
 from fractions import Fraction
-from typing import Final, NamedTuple
+from typing import Final
 
 from pipeline.domain.allowances import Draw
 from pipeline.domain.ledger import BoughtStep, Line
@@ -25,18 +25,32 @@ from pipeline.domain.worth import Discount, tax_text, worth_of
 _NOTHING: Final = Fraction(0)
 
 
-class Priced(NamedTuple):
+class Priced:
     """One part on its meter: its share after rounding up, its draws, the meter before and after, what it bought."""
 
-    part: Part
-    share: int
-    draws: tuple[Draw, ...]
-    meter: str | None
-    before: Reading
-    after: Reading
-    bought: Bought
-    connect_fee_micros: int
-    discount: Discount | None = None
+    __slots__ = ("after", "before", "bought", "connect_fee_micros", "discount", "draws", "meter", "part", "share")
+
+    def __init__(
+        self,
+        part: Part,
+        share: int,
+        draws: tuple[Draw, ...],
+        meter: str | None,
+        before: Reading,
+        after: Reading,
+        bought: Bought,
+        connect_fee_micros: int,
+        discount: Discount | None = None,
+    ) -> None:
+        self.part: Final = part
+        self.share: Final = share
+        self.draws: Final = draws
+        self.meter: Final = meter
+        self.before: Final = before
+        self.after: Final = after
+        self.bought: Final = bought
+        self.connect_fee_micros: Final = connect_fee_micros
+        self.discount: Final = discount
 
 
 def lines_of(steps: list[Priced], catalogue: str, plan: str) -> tuple[Line, ...]:
@@ -71,7 +85,7 @@ def lines_of(steps: list[Priced], catalogue: str, plan: str) -> tuple[Line, ...]
 
 
 def _line(step: Priced, catalogue: str, plan: str, amount_micros: int, rounding: str | None) -> Line:
-    part, share, draws, meter, before, after, bought, fee, _ = step
+    part, draws, before, after, bought = step.part, step.draws, step.before, step.after, step.bought
     candidate = part.candidate
     rule = candidate.rule
     band = candidate.band
@@ -87,19 +101,19 @@ def _line(step: Priced, catalogue: str, plan: str, amount_micros: int, rounding:
         None if band is None else band.id,
         candidate.prefix,
         part.quantity,
-        share,
+        step.share,
         rule.unit,
         None if first is None else first.allowance,
         0 if first is None else first.used,
         bought[0][0].steps[bought[0][1]].terms.price if bought else None,
         _bought_steps(bought),
         amount_micros,
-        meter,
+        step.meter,
         before.quantity,
         after.quantity,
         before.sum_text(),
         after.sum_text(),
-        fee,
+        step.connect_fee_micros,
         None if curve is None else curve.minimum_micros,
         None if curve is None else curve.maximum_micros,
         discount,

@@ -8,7 +8,7 @@ down a short list, and a rate deck of any size costs nothing before it is used.
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from pipeline.domain.meter import Curve, Rounding
 from pipeline.domain.tariff_time import Band, TariffTime
@@ -159,12 +159,15 @@ class Candidate:
     band: Band | None
 
 
-class Part(NamedTuple):
+class Part:
     """A stretch of one record priced by one rule: where it starts, how much it is (ms, octets, messages)."""
 
-    start_ms: int
-    quantity: int
-    candidate: Candidate
+    __slots__ = ("candidate", "quantity", "start_ms")
+
+    def __init__(self, start_ms: int, quantity: int, candidate: Candidate) -> None:
+        self.start_ms: Final = start_ms
+        self.quantity: Final = quantity
+        self.candidate: Final = candidate
 
 
 Chain = tuple[Candidate, ...]
@@ -247,7 +250,8 @@ def cut(chain: Chain, usage: AcceptedUsage, quantity: int, clock: TariffTime) ->
     at = begin = start
     current: Candidate | None = None
     while True:
-        day, time_of_day, offset_until = clock.local(at)
+        moment = clock.local(at)
+        day, time_of_day = moment.day, moment.time_of_day_ms
         chosen = None
         edge = 86_400_000
         for candidate in eligible:
@@ -267,7 +271,7 @@ def cut(chain: Chain, usage: AcceptedUsage, quantity: int, clock: TariffTime) ->
             parts.append(Part(begin, at - begin, current))
             begin = at
         current = chosen
-        at = min(at + edge - time_of_day, offset_until)
+        at = min(at + edge - time_of_day, moment.offset_until_ms)
         if at >= end:
             parts.append(Part(begin, start + quantity - begin, current))
             return parts

@@ -110,20 +110,32 @@ class Rounding(NamedTuple):
     mode: str
 
 
-class Reading(NamedTuple):
+class Reading:
     """Where a meter stands: used, paid for, the exact sum, and how the sum is to be rounded (-1: no part yet).
 
     `worth` is there where a minimum, a discount, an added tax or volume tiers are on the path: what is rounded is then
     its `net`, and the sum only what was bought.
     """
 
-    quantity: int
-    paid: int
-    numerator: int
-    denominator: int
-    decimals: int
-    mode: str
-    worth: Worth | None = None
+    __slots__ = ("decimals", "denominator", "mode", "numerator", "paid", "quantity", "worth")
+
+    def __init__(
+        self,
+        quantity: int,
+        paid: int,
+        numerator: int,
+        denominator: int,
+        decimals: int,
+        mode: str,
+        worth: Worth | None = None,
+    ) -> None:
+        self.quantity: Final = quantity
+        self.paid: Final = paid
+        self.numerator: Final = numerator
+        self.denominator: Final = denominator
+        self.decimals: Final = decimals
+        self.mode: Final = mode
+        self.worth: Final = worth
 
     def price_micros(self) -> int:
         """Return the price of the path so far, rounded once."""
@@ -143,12 +155,15 @@ class Reading(NamedTuple):
 START: Final = Reading(0, 0, 0, 1, -1, "")
 
 
-class Advance(NamedTuple):
+class Advance:
     """What one part did: the meter after it, what it bought, and its connect fee in micro-units."""
 
-    reading: Reading
-    bought: Bought
-    connect_fee_micros: int
+    __slots__ = ("bought", "connect_fee_micros", "reading")
+
+    def __init__(self, reading: Reading, bought: Bought, connect_fee_micros: int) -> None:
+        self.reading: Final = reading
+        self.bought: Final = bought
+        self.connect_fee_micros: Final = connect_fee_micros
 
 
 def ratio_text(numerator: int, denominator: int) -> str:
@@ -210,7 +225,8 @@ def advance(
     `connects`: this part is the one that pays the connect fee, if it has a quantity at all. The money steps in their
     order: increments and connect fee, minimum, maximum, discount, exclusive tax; the rounding is the path's.
     """
-    used, paid, numerator, denominator, decimals, mode, worth = reading
+    used, paid, numerator, denominator = reading.quantity, reading.paid, reading.numerator, reading.denominator
+    decimals, mode, worth = reading.decimals, reading.mode, reading.worth
     if rounding.decimals > decimals:
         decimals, mode = rounding
     if quantity == 0:

@@ -9,7 +9,7 @@ Each part that was priced becomes a line of the event (lines.py), and the lines 
 
 from bisect import bisect_left
 from collections.abc import Mapping
-from typing import Final, NamedTuple
+from typing import Final
 
 from pipeline.domain import session_path
 from pipeline.domain.account import Account
@@ -42,15 +42,26 @@ METERS: Final = (RECORD, SESSION, DAY, MONTH)
 _NO_DRAWS: Final[tuple[Draw, ...]] = ()
 
 
-class Rated(NamedTuple):
+class Rated:
     """A price and what it changes. `month` is that of the start in tariff time; None in a change removes a field."""
 
-    amount_micros: int
-    lines: tuple[Line, ...]
-    account_changes: dict[str, str | None]
-    session_changes: dict[str, str | None]
-    month: str
-    currency: str
+    __slots__ = ("account_changes", "amount_micros", "currency", "lines", "month", "session_changes")
+
+    def __init__(
+        self,
+        amount_micros: int,
+        lines: tuple[Line, ...],
+        account_changes: dict[str, str | None],
+        session_changes: dict[str, str | None],
+        month: str,
+        currency: str,
+    ) -> None:
+        self.amount_micros: Final = amount_micros
+        self.lines: Final = lines
+        self.account_changes: Final = account_changes
+        self.session_changes: Final = session_changes
+        self.month: Final = month
+        self.currency: Final = currency
 
 
 def rate(usage: AcceptedUsage, account: Account, catalogues: Catalogues, session: Mapping[str, str]) -> Rated | Refusal:
@@ -138,9 +149,11 @@ def _on_record(parts: list[Part], purse: Purse | None, offers: Offers | None) ->
         curve = part.candidate.curve
         assert curve is not None, "a priced rule without a curve"
         discount = None if offers is None else offers.of(part)
-        after, bought, fee = advance(reading, curve, rule.rounding, rest, reading.quantity == 0, discount)
-        steps.append(Priced(part, share, draws, None, reading, after, bought, fee, discount))
-        reading = after
+        step = advance(reading, curve, rule.rounding, rest, reading.quantity == 0, discount)
+        steps.append(
+            Priced(part, share, draws, None, reading, step.reading, step.bought, step.connect_fee_micros, discount)
+        )
+        reading = step.reading
     return steps
 
 
@@ -183,16 +196,18 @@ def _on_period(
         before = readings.get(meter)
         if before is None:
             before = parse_reading(fields.get(meter))
-        after, bought, fee = Advance(before, (), 0)
+        step = Advance(before, (), 0)
         discount = None if offers is None else offers.of(part)
         if rest:
             curve = part.candidate.curve
             assert curve is not None, "a priced rule without a curve"
-            after, bought, fee = advance(before, curve, rule.rounding, rest, connects, discount)
+            step = advance(before, curve, rule.rounding, rest, connects, discount)
             connects = False
-            changes[meter] = format_reading(after)
-        readings[meter] = after
-        steps.append(Priced(part, share, draws, meter, before, after, bought, fee, discount))
+            changes[meter] = format_reading(step.reading)
+        readings[meter] = step.reading
+        steps.append(
+            Priced(part, share, draws, meter, before, step.reading, step.bought, step.connect_fee_micros, discount)
+        )
     return steps
 
 
@@ -253,8 +268,10 @@ def _no_tariff(usage: AcceptedUsage, catalogue: Catalogue, plan: Plan, table: Ta
     if number is not None and table is not None:
         cuts = table.lengths if number.startswith("+") else (len(number),)
         prefixes = [number[:length] for length in cuts if length <= len(number)]
-    day, time_of_day, _ = catalogue.clock.local(at_ms)
-    tried = [{"rule": rule.id, "failed": rule.keys.failed(usage, day, time_of_day)} for rule in plan.rules]
+    moment = catalogue.clock.local(at_ms)
+    tried = [
+        {"rule": rule.id, "failed": rule.keys.failed(usage, moment.day, moment.time_of_day_ms)} for rule in plan.rules
+    ]
     return Refusal(
         "no_tariff",
         {

@@ -95,10 +95,11 @@ def share_after(path: Sequence[PathPart], preceding: int, part: PathPart) -> int
 def step_on(walked: Walked, part: PathPart, share: int) -> Walked:
     """Walk one part more: its share, less what an allowance took of it."""
     quantity = max(share - part.taken, 0)
-    reading, bought, fee = advance(
+    step = advance(
         walked.reading, part.curve, part.rule.rounding, quantity, walked.reading.quantity == 0, part.discount
     )
-    return Walked(reading, walked.recorded + part.recorded, bought, walked.connect_fee_micros + fee)
+    fees = walked.connect_fee_micros + step.connect_fee_micros
+    return Walked(step.reading, walked.recorded + part.recorded, step.bought, fees)
 
 
 def walk(path: Sequence[PathPart]) -> Walked:

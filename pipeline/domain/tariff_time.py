@@ -20,12 +20,15 @@ _EPOCH_WEEKDAY: Final = 3  # 1970-01-01 was a Thursday
 _END_OF_TIME_MS: Final = 2**62
 
 
-class LocalMoment(NamedTuple):
+class LocalMoment:
     """A moment as the wall shows it, and until when (UTC ms, exclusive) the zone keeps this offset."""
 
-    day: int
-    time_of_day_ms: int
-    offset_until_ms: int
+    __slots__ = ("day", "offset_until_ms", "time_of_day_ms")
+
+    def __init__(self, day: int, time_of_day_ms: int, offset_until_ms: int) -> None:
+        self.day: Final = day
+        self.time_of_day_ms: Final = time_of_day_ms
+        self.offset_until_ms: Final = offset_until_ms
 
 
 class LocalDay(NamedTuple):

@@ -5,6 +5,7 @@ Names follow 3GPP TS 32.298 where it has one for the thing.
 """
 
 import hashlib
+from functools import lru_cache
 from json.encoder import encode_basestring
 from typing import Final, NamedTuple
 
@@ -34,6 +35,10 @@ SHORT_CODE_DIGITS_MAX: Final = 8
 SEEN_BUCKETS: Final = 512
 """Buckets of one event day: 100 to 500 numbers each at 25 to 130 thousand records a day and partition, so that Redis
 keeps integer sets. Part of the ledger's meaning (`effects.seen.bucket`): never changed."""
+
+
+_ACCOUNTS_HASHED: Final = 100_000
+"""Accounts whose hash is kept: 0.4 KB each."""
 
 
 class UsageRecord(NamedTuple):
@@ -193,15 +198,22 @@ class Seen(NamedTuple):
     content: int
 
 
+@lru_cache(_ACCOUNTS_HASHED)
+def _account_hash(account: str) -> "tuple[hashlib.blake2b, int]":
+    """Return the hash over the account, to be copied and gone on with, and the account's bucket."""
+    name = account.encode()
+    hashed = hashlib.blake2b(len(name).to_bytes(4, "big") + name, digest_size=8)
+    return hashed, int.from_bytes(hashed.digest(), "big") % SEEN_BUCKETS
+
+
 def seen_of(usage: AcceptedUsage, content_digest: bytes) -> Seen:
     """Return the two numbers of a record: h(account, record_id) and h(account, record_id, digest).
 
     h is BLAKE2b with 8 bytes over the parts, each behind its length; the bucket is h(account) mod SEEN_BUCKETS. The
     day is the event's own (UTC), so a copy that arrives days later meets the same bucket.
     """
-    account = usage.account.encode()
-    hashed = hashlib.blake2b(len(account).to_bytes(4, "big") + account, digest_size=8)
-    bucket = int.from_bytes(hashed.digest(), "big") % SEEN_BUCKETS
+    known, bucket = _account_hash(usage.account)
+    hashed = known.copy()
     record_id = usage.record_id.encode()
     hashed.update(len(record_id).to_bytes(4, "big") + record_id)
     record = int.from_bytes(hashed.digest(), "big", signed=True)

@@ -13,8 +13,6 @@ from pipeline.domain.ledger import Effects, Event, Line
 from pipeline.domain.outcome import KINDS
 from pipeline.domain.usage import DIRECTIONS, INT_MAX, LONG_MAX, SERVICES, AcceptedUsage, UsageRecord
 
-_SMALL: Final = 16_384
-
 
 class WireError(ValueError):
     """The bytes are not the one encoding of a usage record."""
@@ -23,27 +21,29 @@ class WireError(ValueError):
 # --- writing ---
 
 
-def _varint(zigzag: int) -> bytes:
-    out = bytearray()
-    rest = zigzag
-    while rest > 0x7F:
-        out.append((rest & 0x7F) | 0x80)
-        rest >>= 7
-    out.append(rest)
-    return bytes(out)
-
-
-_SMALL_LONGS: Final = [_varint(zigzag) for zigzag in range(_SMALL)]
-_KIND_BYTES: Final = {kind: _SMALL_LONGS[2 * index] for index, kind in enumerate(KINDS)}
+_SMALL: Final = 1 << 14
+_LARGE: Final = 1 << 60
+_ENDS: Final = [bytes((n,)) if n < 0x80 else bytes((n & 0x7F | 0x80, n >> 7)) for n in range(_SMALL)]
+"""The last two bytes, or the only one, of a number; before them stand pairs that say that more follows."""
+_PAIRS: Final = [bytes((n & 0x7F | 0x80, n >> 7 | 0x80)) for n in range(_SMALL)]
+_KIND_BYTES: Final = {kind: _ENDS[2 * index] for index, kind in enumerate(KINDS)}
 _NULL: Final = b"\x00"
 _PRESENT: Final = b"\x02"
 _END: Final = b"\x00"
 
 
+def _unsigned(value: int) -> bytes:
+    if value < _SMALL:
+        return _ENDS[value]
+    return _PAIRS[value & (_SMALL - 1)] + _unsigned(value >> 14)
+
+
 def _long(value: int) -> bytes:
-    assert -LONG_MAX - 1 <= value <= LONG_MAX, "a number that no reader could read again"
     zigzag = 2 * value if value >= 0 else -2 * value - 1
-    return _SMALL_LONGS[zigzag] if zigzag < _SMALL else _varint(zigzag)
+    if zigzag < _SMALL:
+        return _ENDS[zigzag]
+    assert zigzag < _LARGE or zigzag >> 64 == 0, "a number that no reader could read again"
+    return _unsigned(zigzag)
 
 
 def _sha256(digest: bytes) -> bytes:

@@ -123,12 +123,15 @@ def test_servers_come_back_where_they_were_with_what_they_had(servers: Settings,
         write(here, "two")
         assert written(here) == (["one", "two"], ["one", "two"])
         with redis.Redis.from_url(second.redis_url) as client:
-            said = client.config_get("append*", "maxmemory-policy", "save", "set-max-intset-entries", "bind")
+            said = client.config_get(
+                "append*", "maxmemory-policy", "save", "set-max-intset-entries", "hash-max-*", "bind"
+            )
             assert said["appendfsync"] == "always"
             assert said["appendonly"] == "yes"
             assert said["save"] == ""
             assert said["maxmemory-policy"] == "noeviction"
             assert said["set-max-intset-entries"] == "4096"
+            assert said["hash-max-listpack-value"] == "512"
             assert said["bind"] == "127.0.0.1"
     assert processes_of(tmp_path) == []
     wipe(settings)

@@ -324,3 +324,17 @@ def test_a_new_ledger_begins_with_the_setting_and_no_seal():
     partition.drain(ChargeSettings(late_window_days=7))
     assert [s.event.kind for s in partition.stored()] == ["ACCOUNT_CHANGED"]
     assert partition.stored()[0].event.late_window_days == 7
+
+
+def test_no_more_accounts_are_remembered_than_the_setting_says():
+    """Those remembered longest are forgotten, and loaded again when they come again: nothing else is seen of it."""
+    phones = [f"+861390000100{n}" for n in range(6)]
+    partition = Partition()
+    partition.publish(*(opening(f"a{n}", phone) for n, phone in enumerate(phones)))
+    partition.publish(*(usage(f"r{n}", account=f"a{n % 6}", msisdn=phones[n % 6]) for n in range(30)))
+    settings = ChargeSettings(batch_records=2, remembered_accounts=3)
+    owner = partition.take_over(settings=settings)
+    while owner.step():
+        assert len(owner._accounts) <= 3 + settings.batch_records
+    partition.check()
+    assert [stored.event.kind for stored in partition.stored()] == ["ACCOUNT_CHANGED"] * 6 + ["CHARGED"] * 30

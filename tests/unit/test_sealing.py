@@ -17,6 +17,7 @@ from pipeline.domain.ledger import genesis_hash
 from pipeline.domain.seal import Totals, is_seal
 from pipeline.domain.usage import AcceptedUsage
 from pipeline.settings import ChargeSettings
+from pipeline.topics import AUDIT, USAGE_ACCEPTED
 
 if TYPE_CHECKING:
     from pipeline.charge.owner import Owner
@@ -29,7 +30,7 @@ class Sourced(Partition):
 
     def publish(self, *things, as_command=False):
         for thing in things:
-            offset = len(self.broker.usage.get(self.partition, []))
+            offset = len(self.broker.logs[USAGE_ACCEPTED.name, self.partition].entries)
             sourced = thing._replace(source_offset=offset) if isinstance(thing, AcceptedUsage) else thing
             super().publish(sourced, as_command=as_command)
 
@@ -57,9 +58,9 @@ def test_every_so_many_events_there_is_a_seal():
     seals = seals_of(partition)
     assert len(seals) >= 3
     assert audited(partition) is None
-    markers = [at for at, value in enumerate(partition.broker.audit[0]) if value is None]
-    behind = [at + 1 for at, value in enumerate(partition.broker.audit[0]) if value == partition.values()[seals[0] - 1]]
-    assert behind[0] in markers, "the seal ends the transaction of its batch"
+    log = partition.broker.logs[AUDIT.name, 0].entries
+    behind = next(at + 1 for at, entry in enumerate(log) if entry.value == partition.values()[seals[0] - 1])
+    assert log[behind].marker, "the seal ends the transaction of its batch"
 
 
 def test_a_seal_says_what_the_ledger_came_to():

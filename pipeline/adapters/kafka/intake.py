@@ -15,7 +15,6 @@ from pipeline.adapters.kafka.client import (
     KafkaException,
     Message,
     TopicPartition,
-    fetched,
     group_consumer,
     producer,
 )
@@ -234,11 +233,18 @@ def cut_letter(key: bytes | None, value: bytes, headers: Headers) -> Letter:
 
 
 def _raw(message: Message) -> RawRecord:
-    record = fetched(message)
-    if message.timestamp()[0] != TIMESTAMP_LOG_APPEND_TIME:
+    error = message.error()
+    if error is not None:
+        raise KafkaException(error)
+    topic, partition, offset = message.topic(), message.partition(), message.offset()
+    kind, broker_time_ms = message.timestamp()
+    if kind != TIMESTAMP_LOG_APPEND_TIME:
         # a probe's clock would decide which use is late, for all accounts of a partition
         raise BrokerError(
-            f"{record.topic} [{record.partition}] at {record.offset} has no broker time: the topic must have "
+            f"{topic} [{partition}] at {offset} has no broker time: the topic must have "
             "message.timestamp.type=LogAppendTime"
         )
-    return RawRecord._make(record)
+    headers = message.headers()
+    return RawRecord(
+        topic, partition, offset, broker_time_ms, message.key(), message.value(), tuple(headers) if headers else ()
+    )

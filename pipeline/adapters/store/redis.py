@@ -4,6 +4,7 @@ The library retries a command up to ten times by itself, and a write that timed 
 off, a time-out means *unknown*, and unknown means take over again.
 """
 
+import json
 import secrets
 import socket
 from collections.abc import Iterable, Iterator
@@ -76,10 +77,12 @@ class RedisStore:
     def __init__(self, settings: Settings) -> None:
         self._redis: Any = connect(settings)
         scripts = files(__package__).joinpath("lua")
-        self._load = _Script(scripts.joinpath("load.lua").read_text("utf-8"))
-        self._apply = _Script(scripts.joinpath("apply.lua").read_text("utf-8"))
-        self._wipe = _Script(scripts.joinpath("wipe.lua").read_text("utf-8"))
-        self._restore = _Script(scripts.joinpath("restore.lua").read_text("utf-8"))
+        load, changes, apply, wipe, restore = (
+            scripts.joinpath(f"{name}.lua").read_text("utf-8")
+            for name in ("load", "changes", "apply", "wipe", "restore")
+        )
+        self._load, self._wipe = _Script(load), _Script(wipe)
+        self._apply, self._restore = _Script(changes + apply), _Script(changes + restore)
 
     def check(self) -> None:
         """Refuse a server that may evict balances; raises ViewUnavailableError."""
@@ -113,46 +116,33 @@ class RedisStore:
 
     def load(self, partition: int, seq: int, need: Need) -> Loaded:
         """See Store."""
-        names = [keys.ledger(partition)]
-        names += [keys.account(partition, name) for name in need.accounts]
-        names += [keys.session(partition, key) for key in need.sessions]
-        names += [keys.kept(partition, name) for name, _ in need.kept]
-        arguments: list[str | int] = [seq, len(need.accounts), len(need.sessions), len(need.kept)]
-        arguments += [field for _, field in need.kept]
+        kept = [text for pair in need.kept for text in pair]
+        seen: list[str] = []
         for day, bucket, record, content in need.seen:
-            names.append(keys.seen(partition, day, bucket))
-            arguments += (record, content)
-        reply = self._run(self._load, names, arguments)
-        sessions_at = len(need.accounts)
-        kept_at = sessions_at + len(need.sessions)
-        seen_at = kept_at + len(need.kept)
+            seen += (f"{day}:{bucket}", str(record), str(content))  # as text: Lua's numbers are doubles
+        asked = json.dumps((need.accounts, need.sessions, kept, seen))
+        accounts, sessions, values, known = self._run(self._load, [keys.ledger(partition)], [seq, asked])
+        found = dict.fromkeys(need.seen, (False, False))
+        for at in range(0, len(known), 3):
+            found[need.seen[known[at]]] = (known[at + 1] == 1, known[at + 2] == 1)
         return Loaded(
-            {name: _fields(found) for name, found in zip(need.accounts, reply, strict=False) if found},
-            {asked: found for asked, found in zip(need.kept, reply[kept_at:seen_at], strict=True) if found is not None},
-            {key: _fields(found) for key, found in zip(need.sessions, reply[sessions_at:kept_at], strict=True)},
-            {asked: (found[0] == 1, found[1] == 1) for asked, found in zip(need.seen, reply[seen_at:], strict=True)},
+            {name: _fields(fields) for name, fields in zip(need.accounts, accounts, strict=True) if fields},
+            {pair: value for pair, value in zip(need.kept, values, strict=True) if value is not None},
+            {key: _fields(fields) for key, fields in zip(need.sessions, sessions, strict=True)},
+            found,
         )
 
     def apply(self, partition: int, previous_hash: str, writes: Writes) -> None:
         """See Store."""
-        names = [keys.ledger(partition)]
-        arguments: list[str | int] = [writes.first_seq, writes.last_seq, previous_hash, len(writes.head)]
-        for field, value in writes.head.items():
-            arguments += (field, value)
-        _put_changes(names, arguments, partition, writes)
-        self._run(self._apply, names, arguments)
+        arguments: list[str | int] = [writes.first_seq, writes.last_seq, previous_hash, _changes(writes)]
+        self._run(self._apply, [keys.ledger(partition)], arguments)
 
     def restore(self, partition: int, parts: Iterable[Writes]) -> None:
         """See Store."""
         ledger, word = keys.ledger(partition), secrets.token_hex(8)
-        self._run(self._restore, [ledger], [word, "begin", 0])
+        self._run(self._restore, [ledger], [word, "begin"])
         for part in parts:
-            names = [ledger]
-            arguments: list[str | int] = [word, "end" if part.head else "part", len(part.head)]
-            for field, value in part.head.items():
-                arguments += (field, value)
-            _put_changes(names, arguments, partition, part)
-            self._run(self._restore, names, arguments)
+            self._run(self._restore, [ledger], [word, "end" if part.head else "part", _changes(part)])
 
     def wipe(self, partition: int) -> None:
         """See Store."""
@@ -225,41 +215,14 @@ class _Script:
         self.sha: str | None = None
 
 
-def _put_changes(names: list[str], arguments: list[str | int], partition: int, writes: Writes) -> None:
-    """Add each change's key to the names, and what it is, its expiry and its values to the arguments."""
-    for key, expiry, changes, emptied in _hashes(partition, writes):
-        if emptied:
-            names.append(key)
-            arguments += ("new", 0, 0)
-        _put_hash(names, arguments, key, expiry, changes)
-    for (day, bucket), (expires_day, numbers) in writes.seen.items():
-        for at in range(0, len(numbers), _VALUES_MAX):
-            part = numbers[at : at + _VALUES_MAX]
-            names.append(keys.seen(partition, day, bucket))
-            arguments += ("add", keys.expiry_s(expires_day), len(part))
-            arguments += part
-
-
-def _hashes(partition: int, writes: Writes) -> Iterator[tuple[str, int, dict[str, str | None], bool]]:
-    for name, changes in writes.accounts.items():
-        yield keys.account(partition, name), 0, changes, False
-    for name, added in writes.kept.items():
-        yield keys.kept(partition, name), 0, dict(added), False
-    for key, (expires_day, changes, emptied) in writes.sessions.items():
-        yield keys.session(partition, key), keys.expiry_s(expires_day), changes, emptied
-
-
-def _put_hash(
-    names: list[str], arguments: list[str | int], key: str, expiry: int, changes: dict[str, str | None]
-) -> None:
-    pairs = [item for field, value in changes.items() if value is not None for item in (field, value)]
-    gone = [field for field, value in changes.items() if value is None]
-    for what, values in (("set", pairs), ("del", gone)):
-        for at in range(0, len(values), _VALUES_MAX):
-            part = values[at : at + _VALUES_MAX]
-            names.append(key)
-            arguments += (what, expiry, len(part))
-            arguments += part
+def _changes(writes: Writes) -> str:
+    """Return what changes.lua writes."""
+    sessions = [(key, keys.expiry_s(day), *rest) for key, (day, *rest) in writes.sessions.items()]
+    seen = [
+        (day, bucket, keys.expiry_s(expires_day), list(map(str, numbers)))  # as text: Lua's numbers are doubles
+        for (day, bucket), (expires_day, numbers) in writes.seen.items()
+    ]
+    return json.dumps((writes.head, writes.accounts, writes.kept, sessions, seen))
 
 
 def _unavailable(error: Exception) -> ViewUnavailableError:
