@@ -198,6 +198,27 @@ def test_a_run_broken_half_way_is_repaired_by_a_repeat(view):
     assert sorted(half.sets[f"seen:{tag}:{DAY}:5"]) == [-(2**63), 8, 9, 2**63 - 1]
 
 
+def test_a_script_stopped_half_way_does_not_call_itself_done(redis):
+    """The server refuses in the middle of an apply: `seq` still says that nothing came, and a repeat makes it whole."""
+    client = connect(redis.settings)
+    try:
+        client.execute_command("ACL", "SETUSER", "default", "-sadd")
+        with pytest.raises(ViewUnavailableError):
+            redis.apply("", everything())
+        half = redis.dump()
+        assert half.hashes, "it was not stopped half way, but before it began"
+        assert not half.sets
+        assert redis.store.head(redis.p) == {}
+    finally:
+        client.execute_command("ACL", "SETUSER", "default", "+sadd")
+        client.close()
+    redis.apply("", everything())
+    again = redis.dump()
+    redis.store.wipe(redis.p)
+    redis.apply("", everything())
+    assert redis.dump() == again
+
+
 def test_fields_that_are_removed_are_gone(view):
     """None removes a field; a hash without fields is no key."""
     view.apply("", everything())

@@ -104,6 +104,8 @@ class Copy:
         file.write_text(mutated(mutant), "utf-8")
         try:
             killer, why = self._killer(mutant)
+        except subprocess.TimeoutExpired:
+            killer, why = None, f"no end within {TRY_MAX_S} s"
         finally:
             file.write_text(right, "utf-8")
         return Outcome(mutant, killer, why, time.monotonic() - begun)
@@ -140,7 +142,9 @@ def hunt(wanted: Sequence[Mutant], folder: Path) -> list[Outcome]:
     def one(mutant: Mutant) -> Outcome:
         copy = copies.get()
         try:
-            return copy.try_out(mutant)
+            outcome = copy.try_out(mutant)
+            print(f"{mutant.name}: {outcome.killer or outcome.why}", flush=True)
+            return outcome
         finally:
             copies.put(copy)
 

@@ -18,7 +18,7 @@ from pipeline.adapters.crash_points import POINTS
 pytestmark = [pytest.mark.system, pytest.mark.faults]
 
 FAULTS = ("kill", "cut redis", "wipe redis", "half a script", "restart broker", "sleep")
-RECORDS = 160
+RECORDS = 60
 SESSION_S = 6
 PASSES = 2
 RECOVERY_MAX_S = 60
@@ -169,7 +169,7 @@ def half_a_script(matrix: Matrix, worker: Worker) -> float:
     charge = matrix.live[NAMES["charge"]]
     before = len(charge.said("take_over_again"))
     worker.wake()
-    matrix.send(60)
+    matrix.send(20)
     refused = lambda: any("sadd" in line["why"] for line in charge.said("take_over_again")[before:])  # noqa: E731
     wait_until(lambda: refused() or charge.process.poll() is not None, 30, charge.log.read_text)
     matrix.made.mend_scripts()
@@ -190,7 +190,7 @@ def sleep(matrix: Matrix, worker: Worker) -> float:
     matrix.drain()
     took = time.monotonic() - begun
     worker.wake()
-    matrix.send(40)
+    matrix.send(20)
     return took
 
 

@@ -62,6 +62,17 @@ def view_of(events, cuts) -> object:
     return dump_memory(store, 0)
 
 
+@pytest.mark.parametrize("cuts", [[], [3]], ids=["in one run", "in two"])
+def test_a_session_that_begins_anew_keeps_nothing(cuts):
+    """What a session id meant before is gone when it begins again, whether both lie in one run of events or not."""
+    made = LedgerMaker()
+    made.opened("a")
+    made.charged("r1", 1, "a", session=SessionEffect("a:s", 5, {"p": "1", "q": "2"}, begins=True))
+    made.charged("r2", 1, "a", session=SessionEffect("a:s", 5, {"q": "3"}, begins=False))
+    made.charged("r3", 1, "a", session=SessionEffect("a:s", 9, {"r": "4"}, begins=True))
+    assert view_of(folded(made), cuts).hashes["session:{0}:a:s"] == {"r": "4"}
+
+
 @settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
 @given(ledgers(), st.data())
 def test_any_split_into_batches_gives_the_same_state(made, data):

@@ -112,3 +112,12 @@ def test_a_refund_rounds_as_its_charge_did(numerator, denominator, decimals, mod
 def test_ties(mode, results):
     """0.004, 0.005, 0.01, 0.015 and 0.02 to two places."""
     assert [round_ratio(n, 1, 2, mode) for n in (4_000, 5_000, 10_000, 15_000, 20_000)] == results
+
+
+@pytest.mark.parametrize(("mode", "cents"), [("down", 2), ("half_up", 3), ("half_even", 3), ("up", 3)])
+def test_a_sum_a_hair_below_a_cent_is_below_it(mode, cents):
+    """However long the denominator, nothing is lost on the way to the rounding: a float would see the cent itself."""
+    denominator = 10**24
+    hair_below_three = 3 * 10_000 * denominator - 1
+    assert round_ratio(hair_below_three, denominator, 2, mode) == cents * 10_000
+    assert round_ratio(-hair_below_three, denominator, 2, mode) == -cents * 10_000
