@@ -15,6 +15,7 @@ from typing import Any, Final, NamedTuple
 
 import charging_world
 
+from pipeline import topics
 from pipeline.adapters import catalogue, catalogue_deck, catalogue_deck_import, command_json, formats
 from pipeline.adapters.avro import (
     ACCEPTED_USAGE,
@@ -111,8 +112,7 @@ def _fresh() -> tuple[MemoryBroker, Owner]:
     """Return a partition with one account that is open, and its owner."""
     broker, store = MemoryBroker(), MemoryStore()
     broker.versions.append(charging_world.CATALOGUE)
-    broker.commands[0] = [(NOW - 10, ACCOUNT_COMMAND.encode(charging_world.opening()))]
-    broker.usage[0] = []
+    _send_command(broker, ACCOUNT_COMMAND.encode(charging_world.opening()), NOW - 10)
     owner = Owner(0, 1, MemoryPartition(broker, 0), store, ChargeSettings())
     owner.take_over()
     assert owner.step() == 1
@@ -122,11 +122,25 @@ def _fresh() -> tuple[MemoryBroker, Owner]:
 @lru_cache(1)
 def _events() -> tuple[bytes, ...]:
     broker, owner = _fresh()
-    broker.usage[0] += [ACCEPTED_USAGE.encode(usage._asdict()) for usage in _usages()]
-    broker.commands[0] += [(NOW, ACCOUNT_COMMAND.encode(command)) for command in _commands()[1:]]
+    for usage in _usages():
+        _send_usage(broker, ACCEPTED_USAGE.encode(usage._asdict()))
+    for command in _commands()[1:]:
+        _send_command(broker, ACCOUNT_COMMAND.encode(command))
     while owner.step():
         pass
-    return tuple(value for value in broker.audit[0] if value is not None)
+    return _ledger(broker)
+
+
+def _send_usage(broker: MemoryBroker, value: bytes) -> None:
+    broker.append(topics.USAGE_ACCEPTED.name, 0, None, value)
+
+
+def _send_command(broker: MemoryBroker, value: bytes, time_ms: int = NOW) -> None:
+    broker.append(topics.ACCOUNT_COMMAND.name, 0, None, value, time_ms=time_ms)
+
+
+def _ledger(broker: MemoryBroker) -> tuple[bytes, ...]:
+    return tuple(entry.value for entry in broker.logs[topics.AUDIT.name, 0].entries if entry.value is not None)
 
 
 def _seeds_of(name: str) -> tuple[bytes, ...]:
@@ -263,11 +277,11 @@ def _charge(data: bytes) -> bool:
     """Bytes on an input of charge: one event each, never a fault, and the event can be shown. First byte: which input."""
     broker, owner = _fresh()
     if data[:1] == b"c":
-        broker.commands[0].append((NOW, data[1:]))
+        _send_command(broker, data[1:])
     else:
-        broker.usage[0].append(data[1:])
+        _send_usage(broker, data[1:])
     assert owner.step() == 1
-    value = broker.audit[0][-2]
+    value = _ledger(broker)[-1]
     assert value is not None
     stored = decode_event(value)
     event = stored.event
