@@ -8,11 +8,13 @@ from deploy.cli import (
     configuration,
     dead_letters,
     demo,
+    detecting,
     ledger,
     operate,
     publishing,
     rating,
     rerate,
+    samples,
     statements,
 )
 
@@ -38,10 +40,12 @@ app.command("explain")(statements.explain)
 app.command("rate")(rating.rate)
 app.command("quote")(rating.quote)
 app.command("rerate")(rerate.rerate)
+app.add_typer(detecting.app, name="detect")
 app.add_typer(dead_letters.app, name="dlq")
 app.add_typer(ledger.audit, name="audit")
 app.command("rebuild")(ledger.rebuild)
 app.add_typer(ledger.ledger, name="ledger")
 app.add_typer(operate.topics, name="topics")
 app.add_typer(configuration.app, name="config")
+app.add_typer(samples.app, name="sample")
 app.command("run", hidden=True)(operate.run)
