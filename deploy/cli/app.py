@@ -8,6 +8,7 @@ from deploy.cli import (
     configuration,
     dead_letters,
     demo,
+    detect_eval,
     detecting,
     ledger,
     operate,
@@ -41,6 +42,7 @@ app.command("rate")(rating.rate)
 app.command("quote")(rating.quote)
 app.command("rerate")(rerate.rerate)
 app.add_typer(detecting.app, name="detect")
+detecting.app.command("eval")(detect_eval.evaluate)
 app.add_typer(dead_letters.app, name="dlq")
 app.add_typer(ledger.audit, name="audit")
 app.command("rebuild")(ledger.rebuild)

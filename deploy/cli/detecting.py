@@ -1,9 +1,11 @@
 # ruff: noqa: D301 - \b keeps the lines of an example as they are
-"""`chargeline detect`: all detectors over a file, and how well they do."""
+"""What operators may set.
+
+`chargeline detect`: all detectors over a file, and how well they do.
+"""
 
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -13,12 +15,16 @@ from deploy.cli.context import Json, own_settings
 from deploy.cli.talk import RefusedError, data, data_json, progress, say, table
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from pipeline.domain.detectors.engine import Engine
     from pipeline.domain.detectors.finding import Finding
     from pipeline.domain.detectors.parameters import DetectorParameters
     from pipeline.domain.detectors.use import Reference
 
-app = typer.Typer(name="detect", help="Fraud, spending and lost records, found in a file of usage.", no_args_is_help=True)
+app = typer.Typer(
+    name="detect", help="Fraud, spending and lost records, found in a file of usage.", no_args_is_help=True
+)
 
 Usage = Annotated[Path, typer.Option("--usage", metavar="FILE", help="Usage records, as a probe writes them.")]
 CatalogueDir = Annotated[
@@ -130,7 +136,7 @@ def alerts_of(
         else _priced(engine, known, usage, format_, timezone, catalogue, accounts)
     )
     with progress("records") as done:
-        for records, findings in enumerate(stream, 1):  # noqa: B007 - the count outlives the loop
+        for records, findings in enumerate(stream, 1):
             if findings:
                 alerts.take(findings)
             if not records % 10_000:
@@ -181,7 +187,13 @@ def _recorded(
 
 
 def _priced(
-    engine: "Engine", known: "Reference", usage: Path, format_: str | None, timezone: str, catalogue: Path, accounts: Path
+    engine: "Engine",
+    known: "Reference",
+    usage: Path,
+    format_: str | None,
+    timezone: str,
+    catalogue: Path,
+    accounts: Path,
 ) -> "Iterator[list[Finding]]":
     from deploy.cli.rating import compiled, offline_ledger
     from deploy.cli.sending import read_command_files

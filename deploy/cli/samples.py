@@ -1,5 +1,8 @@
 # ruff: noqa: D301 - \b keeps the lines of an example as they are
-"""`chargeline sample`: traffic made up, for trying things."""
+"""What operators may set.
+
+`chargeline sample`: traffic made up, for trying things.
+"""
 
 from pathlib import Path
 from typing import Annotated
@@ -15,7 +18,9 @@ app = typer.Typer(name="sample", help="Traffic made up, for trying things.", no_
 def labelled(
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where usage, labels and cells are written.")],
     seed: Annotated[int, typer.Option("--seed", help="The same seed makes the same traffic.")] = 1,
-    subscribers: Annotated[int, typer.Option("--subscribers", min=200, help="Lines with a life of their own.")] = 10_000,
+    subscribers: Annotated[
+        int, typer.Option("--subscribers", min=200, help="Lines with a life of their own.")
+    ] = 10_000,
     days: Annotated[int, typer.Option("--days", min=5, max=60, help="From Monday 2026-12-21 on.")] = 14,
     strength: Annotated[
         str, typer.Option("--strength", help="Of what is abnormal: 1 is medium; several by commas.")

@@ -29,7 +29,8 @@ class ReferenceFileError(ValueError):
 def read_parameters(path: Path | None) -> DetectorParameters:
     """Return the defaults, with the values of a TOML file in their place: a table a detector.
 
-    Raises ReferenceFileError for what is no TOML, a detector or parameter that does not exist, or a value that fits none.
+    Raises ReferenceFileError for what is no TOML, a detector or parameter that does not exist, or a value that fits
+    none.
     """
     if path is None:
         return DetectorParameters()
@@ -42,7 +43,8 @@ def read_parameters(path: Path | None) -> DetectorParameters:
 def read_cells(path: Path | None) -> dict[str, tuple[int, int, int]]:
     """Return the place of each cell, from a CSV with the columns cell, latitude, longitude (degrees).
 
-    A place is metres from the middle of the Earth along three axes. Raises ReferenceFileError with the line that is wrong.
+    A place is metres from the middle of the Earth along three axes. Raises ReferenceFileError with the line that is
+    wrong.
     """
     if path is None:
         return {}
@@ -98,8 +100,9 @@ def place(latitude: float, longitude: float) -> tuple[int, int, int]:
 def reference(
     country_code: str, cells: Mapping[str, tuple[int, int, int]], catalogue: Mapping[str, Any] | None = None
 ) -> Reference:
-    """Return what detectors know besides the records; from a catalogue's document the home networks and dear prefixes."""
-    hot, home = HOT, frozenset[str]()
+    """Return what detectors know besides the records; home networks and dear prefixes from a document."""
+    hot: tuple[str, ...] = HOT
+    home: frozenset[str] = frozenset()
     if catalogue is not None:
         hot = (*hot, *dear_prefixes(catalogue))
         home = frozenset(catalogue["networks"].get(HOME, ()))
@@ -107,7 +110,7 @@ def reference(
 
 
 def dear_prefixes(catalogue: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return the prefixes whose rate is at least DEAR_TIMES the median rate of their deck, in a catalogue's document."""
+    """Return the prefixes whose rate is at least DEAR_TIMES the median rate of their deck, of a document."""
     found: list[str] = []
     for zone in catalogue["zones"].values():
         rates = {prefix: Fraction(rate) for prefix, rate, *_ in zone.get(DECK, ())}

@@ -7,8 +7,30 @@ from typing import Final, NamedTuple
 from deploy.sample.labelled.draft import DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS, Draft, Sim, call, message
 from deploy.sample.labelled.world import CITIES, Line, World, number_of, stranger
 
-DEAR: Final = ("+252 63", "+881 63", "+882 13", "+371 90", "+960 77", "+53 99", "+675 7", "+247 4", "+1 876 55", "+224 66")
-PLAIN: Final = ("+371 26", "+383 49", "+44 7700", "+94 71", "+355 68", "+387 61", "+48 79", "+250 78", "+995 59", "+27 83")
+DEAR: Final = (
+    "+252 63",
+    "+881 63",
+    "+882 13",
+    "+371 90",
+    "+960 77",
+    "+53 99",
+    "+675 7",
+    "+247 4",
+    "+1 876 55",
+    "+224 66",
+)
+PLAIN: Final = (
+    "+371 26",
+    "+383 49",
+    "+44 7700",
+    "+94 71",
+    "+355 68",
+    "+387 61",
+    "+48 79",
+    "+250 78",
+    "+995 59",
+    "+27 83",
+)
 
 
 class Label(NamedTuple):
@@ -40,7 +62,9 @@ class Scene:
         """Return a moment after the warm-up, by day rather than by night, with so much room before the end."""
         random = self.random
         last = self._days - 1 - room_ms // DAY_MS
-        return self.begin + random.randrange(self._warm_up, last) * DAY_MS + random.randrange(7 * 60, 22 * 60) * MINUTE_MS
+        return (
+            self.begin + random.randrange(self._warm_up, last) * DAY_MS + random.randrange(7 * 60, 22 * 60) * MINUTE_MS
+        )
 
     def line(self) -> Line:
         """Return an ordinary line that nothing else was done to."""
@@ -147,7 +171,8 @@ def wangiri(scene: Scene, strength: float) -> None:
         )
         if random.random() < 0.05:
             back = start + random.randrange(2, 90) * MINUTE_MS
-            scene.drafts.append(call(sim_of(line), line.msc, caller, back, random.randrange(20, 200) * SECOND_MS))
+            duration = random.randrange(20, 200) * SECOND_MS
+            scene.drafts.append(call(sim_of(line), line.msc, caller, back, duration, label=label))
 
 
 def sim_box(scene: Scene, strength: float) -> None:
@@ -251,7 +276,8 @@ def faults(scene: Scene, strengths: tuple[float, ...]) -> Iterator[Fault]:
     places = [(source, *slot) for source in sources for slot in slots]
     random.shuffle(places)
     for kind, strength in wanted:
-        source, day, hour = places.pop()
+        wanted_source = "MSC" if kind == "implausible" else ""
+        source, day, hour = places.pop(next(n for n, place in enumerate(places) if wanted_source in place[0]))
         begin = scene.begin + day * DAY_MS + hour * HOUR_MS
         length = round((FAULT_HOURS.get(kind, 3)) * (strength if kind == "silent_source" else 1) * 60) * MINUTE_MS
         label = scene.label(kind, strength, begin, begin + length, f"source-{source}")

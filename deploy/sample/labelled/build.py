@@ -43,7 +43,7 @@ def build(out: Path, seed: int, subscribers: int, days: int, strengths: tuple[fl
         for inject in FRAUD.values():
             for _ in range(max(round(count * min(subscribers / 10_000, 1)), 1)):
                 inject(scene, strength)
-    broken = list(faults(scene, strengths)) if days > 12 else []  # noqa: PLR2004 - faults take place on days 8 to 12
+    broken = list(faults(scene, strengths)) if days > 12 else []
     ids: list[list[str]] = [[] for _ in scene.labels]
     out.mkdir(parents=True, exist_ok=True)
     with (out / "usage.jsonl").open("w", encoding="utf-8") as usage:
@@ -113,7 +113,11 @@ class _Sources:
                 self._numbers[source] = number - 1
                 return arrives, number - random.randrange(1, 200), draft._replace(label=fault.label)
             if fault.kind == "late_share" and random.random() < min(0.35 * fault.strength, 0.9):
-                return arrives + random.randrange(6 * 60, 20 * 60) * MINUTE_MS, number, draft._replace(label=fault.label)
+                return (
+                    arrives + random.randrange(6 * 60, 20 * 60) * MINUTE_MS,
+                    number,
+                    draft._replace(label=fault.label),
+                )
             if fault.kind == "silent_source":
                 return fault.end + random.randrange(60) * SECOND_MS, number, draft
             if fault.kind == "implausible" and '"VOICE"' in draft.body and done < round(12 * fault.strength):

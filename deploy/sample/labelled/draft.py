@@ -10,8 +10,9 @@ NO_LABEL: Final = -1
 
 
 class Draft(NamedTuple):
-    """A record without id and sequence: sent when, by whom, starting when; its other fields as a piece of JSON; which
-    label it belongs to.
+    """A record without id and sequence.
+
+    Sent when, by whom, starting when; its other fields as a piece of JSON; which label it belongs to.
     """
 
     sent: int

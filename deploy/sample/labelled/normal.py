@@ -7,19 +7,16 @@ from typing import Final
 from deploy.sample.labelled.draft import DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS, Draft, Sim, call, data, message
 from deploy.sample.labelled.world import (
     ABROAD,
-    BULK,
     CALL_CENTRE,
     CITIES,
     COURIER,
     DIALLER,
     EXPAT,
-    METER,
     PBX,
     TALKER,
     TRADER,
     Line,
     World,
-    number_of,
     stranger,
 )
 
@@ -72,7 +69,9 @@ class Days:
                     yield from self._bulk(line, midnight, hours)
                 case "meter":
                     for hour in range(0, 24, 6):
-                        yield from self._session(self._at_home(line), midnight + hour * HOUR_MS + line.index * 900, 20_000)
+                        yield from self._session(
+                            self._at_home(line), midnight + hour * HOUR_MS + line.index * 900, 20_000
+                        )
                 case _:
                     yield from self._person(line, number, midnight, hours, 1.15 if weekend else 1.0)
         if number == HOTLINE_DAY:
@@ -121,9 +120,7 @@ class Days:
         if random.random() < PORTED / self._days:
             line.imsi = f"46098{random.randrange(10**10):010d}"
 
-    def _person(
-        self, line: Line, day: int, midnight: int, hours: tuple[int, ...], factor: float
-    ) -> Iterator[Draft]:
+    def _person(self, line: Line, day: int, midnight: int, hours: tuple[int, ...], factor: float) -> Iterator[Draft]:
         random = self._random
         rate = line.rate * factor
         busy_until = 0
@@ -205,9 +202,9 @@ class Days:
 
     def _new_year(self, midnight: int) -> Iterator[Draft]:
         """At midnight people write to everybody they know, some to each of them twice, and call home."""
-        random = self._random
+        random, away = self._random, {*self._trips, *self._flights}
         for line in self._world.lines:
-            if line.kind not in ("person", EXPAT, "heavy", TRADER, TALKER) or line.index in self._trips:
+            if line.kind not in ("person", EXPAT, "heavy", TRADER, TALKER) or line.index in away:
                 continue
             sim = self._at_home(line)
             for other in line.contacts[: self._count(8 * line.rate)]:
@@ -240,5 +237,3 @@ class Days:
             if left < 0:
                 return count
             count += 1
-
-

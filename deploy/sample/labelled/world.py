@@ -91,7 +91,9 @@ def make(random: Random, subscribers: int, half: int) -> World:
             kind,
         )
         line.city = random.choice(list(CITIES)[:6])
-        line.cells = tuple(f"{line.city}-{random.randrange(CELLS_A_CITY):03d}" for _ in range(random.choice((2, 3, 3, 5))))
+        line.cells = tuple(
+            f"{line.city}-{random.randrange(CELLS_A_CITY):03d}" for _ in range(random.choice((2, 3, 3, 5)))
+        )
         line.msc = f"MSC-{1 + list(CITIES).index(line.city) % 4}"
         line.rate = min(random.lognormvariate(-0.2, 0.7), 6.0) * (4.0 if kind == HEAVY else 1.0)
         line.joins = random.randrange(1, 12) if kind == PERSON and random.random() < 0.01 else 0

@@ -8,7 +8,7 @@ _SEVERITIES = ("info", "warning", "critical")
 
 
 class Alerts:
-    """The alerts that findings make, by id: what opened it, its greatest severity, score and evidence, its last state."""
+    """The alerts that findings make, by id: what opened each, all its evidence, its last state."""
 
     def __init__(self) -> None:
         self._alerts: dict[str, Finding] = {}

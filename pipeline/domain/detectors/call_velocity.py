@@ -32,7 +32,9 @@ _KEPT: Final = 64
 
 
 class Parameters(NamedTuple):
-    """`calls_a_minute`, `calls_in_ten_minutes`: from so many on, abnormal; `times_usual`: and so many times the line's
+    """What operators may set.
+
+    `calls_a_minute`, `calls_in_ten_minutes`: from so many on, abnormal; `times_usual`: and so many times the line's
     usual peak; `grace_ms`, `times_in_grace`: a line known for less than that must pass the limits so many times over.
     """
 

@@ -30,7 +30,9 @@ _KEPT: Final = 32
 
 
 class Parameters(NamedTuple):
-    """`calls`: from so many at once on, abnormal; `overlap_ms`: what clocks may differ by; `times_usual`: and so many
+    """What operators may set.
+
+    `calls`: from so many at once on, abnormal; `overlap_ms`: what clocks may differ by; `times_usual`: and so many
     times the line's usual peak; `grace_ms`, `calls_in_grace`: the limit of a line known for less than that.
     """
 

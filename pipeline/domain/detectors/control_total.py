@@ -1,8 +1,8 @@
 """control_total: what came is not what a source says it sent.
 
-Definition: for whole hours of a source, the records, durations, octets and messages that it declares, against those that
-were counted. Any difference counts. Declarations come when the hours are over; they are held against what has come by
-then. Source: audit rules of TAP (callEventDetailsCount, total charge); layered reconciliation.
+Definition: for whole hours of a source, the records, durations, octets and messages that it declares, against those
+that were counted. Any difference counts. Declarations come when the hours are over; they are held against what has
+come by then. Source: audit rules of TAP (callEventDetailsCount, total charge); layered reconciliation.
 """
 
 from typing import Final, NamedTuple

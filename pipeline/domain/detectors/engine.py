@@ -1,6 +1,7 @@
 """All detectors over one stream: the same engine offline and behind the ledger.
 
-The engine owns the states and nothing else; detectors are pure. Given the same records in the same order it says the same.
+The engine owns the states and nothing else; detectors are pure. Given the same records in the same order it says the
+same.
 """
 
 from collections.abc import Iterator
@@ -100,10 +101,10 @@ class Engine:
             state = states.get(key)
             if state is not None and state.episode is not None and clock - state.episode.last > part.quiet_ms:
                 found.append(closing(part.name, state.episode, clock))
-                state = state._replace(episode=None)
-            state, said = part.step(state, use)
-            if state is not None:
-                states[key] = state
+                states[key] = state = state._replace(episode=None)
+            after, said = part.step(state, use)
+            if after is not state and after is not None:
+                states[key] = after
             if said:
                 found += said
         if clock - self._looked_at >= MINUTE_MS:

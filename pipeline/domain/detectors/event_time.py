@@ -110,8 +110,10 @@ def window_name(start: int, window_ms: int) -> str:
 
 
 class Usual(NamedTuple):
-    """How high an object usually peaks: since when it is known, the pane of six hours that holds its newest record, that
-    pane's peak, and those of the panes before in which it was active.
+    """How high an object usually peaks.
+
+    Since when it is known, the pane of six hours that holds its newest record, that pane's peak, and those of the
+    panes before in which it was active.
     """
 
     since: int
@@ -137,7 +139,7 @@ def learned(usual: Usual | None, start: int, peak: int) -> Usual:
 
 
 def usual_peak(usual: Usual | None) -> int:
-    """Return the second highest of the earlier panes' peaks: one bad stretch is not usual. One alone is its own peak."""
+    """Return the second highest of the earlier panes' peaks: one bad stretch is not usual; one alone is its peak."""
     if usual is None or not usual.before:
         return 0
     before = usual.before

@@ -1,8 +1,8 @@
 """implausible: records that cannot be true.
 
-Definition: a call longer than a day, an unanswered one that rang for many minutes, more octets than any radio carries in
-the time, a message of a thousand parts, a date far from all others. One alert a source and day. Source: record sanity of
-revenue assurance (duration against release, negative volume, start in the future).
+Definition: a call longer than a day, an unanswered one that rang for many minutes, more octets than any radio carries
+in the time, a message of a thousand parts, a date far from all others. One alert a source and day. Source: record
+sanity of revenue assurance (duration against release, negative volume, start in the future).
 """
 
 from typing import Final, NamedTuple
@@ -18,9 +18,11 @@ _IDS_KEPT: Final = 50
 
 
 class Parameters(NamedTuple):
-    """`call_ms`, `ring_ms`: longer than any; `octets_a_ms`: more than a radio carries (1,250,000 is 10 Gbit/s);
-    `messages`: parts of one record; `ahead_ms`, `behind_ms`: so far from the clock a start cannot lie; `many`: from so
-    many records a day on, a warning.
+    """What operators may set.
+
+    `call_ms`, `ring_ms`: longer than any; `octets_a_ms`: more than a radio carries (1,250,000 is 10 Gbit/s);
+    `messages`: parts of one record; `ahead_ms`, `behind_ms`: so far from the clock a start cannot lie; `many`: from
+    so many records a day on, a warning.
     """
 
     call_ms: int = DAY_MS

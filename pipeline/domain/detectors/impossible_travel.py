@@ -1,11 +1,12 @@
 """impossible_travel: one SIM used in two places between which nobody can have travelled.
 
-Definition: the distance between two records' cells, over the time between their starts, is faster than an airliner; short
-distances are noise of cell sizes. The operator supplies the cells' places. Without them countries tell: answered calls that
-overlap in two countries, or two parts of the world within an hour. Source: cloning rules of 800 to 1,000 km/h; ITU-T E.212
-for the country and the part of the world in a network code.
+Definition: the distance between two records' cells, over the time between their starts, is faster than an airliner;
+short distances are noise of cell sizes. The operator supplies the cells' places. Without them countries tell:
+answered calls that overlap in two countries, or two parts of the world within an hour. Source: cloning rules of 800
+to 1,000 km/h; ITU-T E.212 for the country and the part of the world in a network code.
 """
 
+from bisect import bisect_left
 from math import isqrt
 from typing import Final, NamedTuple
 
@@ -24,8 +25,11 @@ Place = tuple[int, int, int]
 
 
 class Parameters(NamedTuple):
-    """`km_an_hour`: faster is impossible; `distance_m`: nearer is noise; `clock_ms`: what clocks may differ by;
-    `overlap_ms`: calls in two countries overlap by at least this; `parts_ms`: two parts of the world are this far apart.
+    """What operators may set.
+
+    `km_an_hour`: faster is impossible; `distance_m`: nearer is noise; `clock_ms`: what clocks may differ by;
+    `overlap_ms`: calls in two countries overlap by at least this; `parts_ms`: two parts of the world are this far
+    apart.
     """
 
     km_an_hour: int = 1_000
@@ -88,7 +92,9 @@ class ImpossibleTravel:
             if here.start >= last.start:
                 return State(use.clock, episode, (*places[:-1], here)), NOTHING
             return state._replace(seen=use.clock), NOTHING
-        for there in places:
+        # nobody who was in time for the place before and the one behind was late for those beyond them
+        at = bisect_left(places, here)
+        for there in places[max(at - 1, 0) : at + 1]:
             reason = self._impossible(there, here, usage.imsi or "")
             if reason is not None:
                 hit = Hit(
@@ -107,7 +113,7 @@ class ImpossibleTravel:
                 )
                 episode, found = speak(IMPOSSIBLE_TRAVEL, episode, hit, use, HOUR_MS)
                 break
-        return State(use.clock, episode, tuple(sorted((*places, here))[-_KEPT:])), found
+        return State(use.clock, episode, (*places[:at], here, *places[at:])[-_KEPT:]), found
 
     def _impossible(self, there: Seen, here: Seen, imsi: str) -> dict[str, object] | None:
         rules = self._parameters

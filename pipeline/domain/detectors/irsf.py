@@ -33,12 +33,14 @@ _RANGES_KNOWN: Final = 8
 
 
 class Parameters(NamedTuple):
-    """One account, one range, one hour: `hot_calls` and `hot_ms` for a dear or abused range, `calls` and `talk_ms` for
-    any other abroad; `times_usual`: and so many times what the account usually calls there.
+    """One account, one range, one hour.
 
-    Many accounts, one range, one hour: `hot_accounts`; `block_accounts` where it is one block of ten thousand numbers;
-    `range_accounts` where it is spread over the range, once the range is known for `grace_ms`; `range_times_usual`: and so many times the
-    range's usual.
+    `hot_calls` and `hot_ms` for a dear or abused range, `calls` and `talk_ms` for any other abroad; `times_usual`:
+    and so many times what the account usually calls there.
+
+    Many accounts, one range, one hour: `hot_accounts`; `block_accounts` where it is one block of ten thousand
+    numbers; `range_accounts` where it is spread over the range, once the range is known for `grace_ms`;
+    `range_times_usual`: and so many times the range's usual.
     """
 
     hot_calls: int = 4
@@ -116,7 +118,7 @@ class OneAccount:
                         "numbers": len(numbers),
                         "away": use.away,
                     },
-                    "Bar international calls of the account at once, then ask the customer; dispute the range's settlement.",
+                    "Bar international calls of the account, then ask the customer; dispute the range's settlement.",
                 )
                 episode, found = speak(IRSF, episode, hit, use, HOUR_MS)
         others = [known for known in state.known if known.range_ != range_]

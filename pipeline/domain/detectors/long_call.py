@@ -1,8 +1,8 @@
 """long_call: a call that lasts longer than people talk.
 
-Definition: the duration of one call, all partial records of its session together, over a limit; the limits abroad and in
-dear ranges are lower. A line whose calls are long as a rule (a leased line, an alarm line) is held against its own usual.
-Source: the call duration pair of OpenSIPS' fraud_detection; operators cut calls at two to four hours.
+Definition: the duration of one call, all partial records of its session together, over a limit; the limits abroad and
+in dear ranges are lower. A line whose calls are long as a rule (a leased line, an alarm line) is held against its own
+usual. Source: the call duration pair of OpenSIPS' fraud_detection; operators cut calls at two to four hours.
 """
 
 from typing import Final, NamedTuple
@@ -20,7 +20,9 @@ _WORTH_KEEPING_MS: Final = 20 * MINUTE_MS
 
 
 class Parameters(NamedTuple):
-    """`duration_ms`, `abroad_ms`, `hot_ms`: from so long on a call is abnormal, at home, to another country, to a dear
+    """What operators may set.
+
+    `duration_ms`, `abroad_ms`, `hot_ms`: from so long on a call is abnormal, at home, to another country, to a dear
     or abused range; `times_usual`: and so many times as long as the line's usual longest.
     """
 

@@ -1,8 +1,8 @@
 """new_device: another device, or another SIM, followed at once by use that costs.
 
-Definition: a line that is known appears with an IMEI (or a number with an IMSI) it never had, and within a day calls dear or
-abused ranges, or countries it never called, more than a traveller or a new phone's owner would. A new phone by itself is
-nothing. Source: SIM-swap and account take-over practice: alert on the second signal within 24 h.
+Definition: a line that is known appears with an IMEI (or a number with an IMSI) it never had, and within a day calls
+dear or abused ranges, or countries it never called, more than a traveller or a new phone's owner would. A new phone
+by itself is nothing. Source: SIM-swap and account take-over practice: alert on the second signal within 24 h.
 """
 
 from typing import Final, NamedTuple
@@ -21,8 +21,10 @@ _LOG_KEPT: Final = 32
 
 
 class Parameters(NamedTuple):
-    """`known_ms`: a line seen for less has no usual device; `risk_ms`: how long after the change use is held against
-    it; `hot_calls`: so many calls to dear or abused ranges by then; `calls`, `talk_ms`: or so many, and so long, to
+    """What operators may set.
+
+    `known_ms`: a line seen for less has no usual device; `risk_ms`: how long after the change use is held against it;
+    `hot_calls`: so many calls to dear or abused ranges by then; `calls`, `talk_ms`: or so many, and so long, to
     ranges abroad that the line had not called before.
     """
 

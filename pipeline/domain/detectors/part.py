@@ -7,8 +7,9 @@ from pipeline.domain.detectors.finding import CLOSE, INFO, NO_SCORE, OPEN, UPDAT
 from pipeline.domain.detectors.use import Use
 
 State = Any
-"""A named tuple of integers, texts and tuples of them, with `seen` (the clock when it was last touched) and `episode`:
-small, frozen, and JSON as it stands."""
+"""A named tuple of integers, texts and tuples of them, with `seen` (the clock when it was last touched) and
+`episode`: small, frozen, and JSON as it stands.
+"""
 Step = tuple[State | None, tuple[Finding, ...]]
 NOTHING: Final[tuple[Finding, ...]] = ()
 EVIDENCE_MAX: Final = 50

@@ -24,8 +24,10 @@ _RESTART_RUN: Final = 3
 
 
 class Parameters(NamedTuple):
-    """`run`: so many numbers in a row are a gap, once they are missing for `open_ms`; `jump`: a step further than this is
-    a counter that begins elsewhere; `repeats`: so many numbers repeated within an hour.
+    """What operators may set.
+
+    `run`: so many numbers in a row are a gap, once they are missing for `open_ms`; `jump`: a step further than this
+    is a counter that begins elsewhere; `repeats`: so many numbers repeated within an hour.
     """
 
     run: int = 5

@@ -20,7 +20,9 @@ _WHOLE: Final = 1_000
 
 
 class LateParameters(NamedTuple):
-    """`late_ms`: a record that comes later than this behind its end is late; `records`: fewer in the hour say nothing;
+    """What operators may set.
+
+    `late_ms`: a record that comes later than this behind its end is late; `records`: fewer in the hour say nothing;
     `permille`: from such a share on, abnormal; `times_usual`: and so many times the usual share.
     """
 
@@ -54,7 +56,7 @@ class _Share:
     name = ""
     view = SOURCE
     kept_ms = 7 * DAY_MS
-    quiet_ms = 2 * HOUR_MS
+    quiet_ms = 6 * HOUR_MS
     action = ""
 
     def __init__(self, records: int, permille: int, times_usual: int) -> None:

@@ -1,7 +1,7 @@
 """silent_source: a source that always sends has stopped.
 
-Definition: nothing from a source for much longer than its longest pause at this time of day, and than half an hour, while
-the clock went on. Source: supervision of probes; a missing file is worse than a wrong one.
+Definition: nothing from a source for much longer than its longest pause at this time of day, and than half an hour,
+while the clock went on. Source: supervision of probes; a missing file is worse than a wrong one.
 """
 
 from typing import Final, NamedTuple
@@ -16,7 +16,9 @@ _HOURS: Final = 24
 
 
 class Parameters(NamedTuple):
-    """`silent_ms`: a shorter pause is none; `times_usual`: and so many times the longest pause of these hours;
+    """What operators may set.
+
+    `silent_ms`: a shorter pause is none; `times_usual`: and so many times the longest pause of these hours;
     `grace_ms`: a source known for less says nothing.
     """
 
@@ -26,7 +28,7 @@ class Parameters(NamedTuple):
 
 
 class State(NamedTuple):
-    """When the source was first heard, last heard, by which record; the longest pause that began in each hour of day."""
+    """When a source was first and last heard, by which record; the longest pause begun in each hour of day."""
 
     seen: int
     episode: Episode | None

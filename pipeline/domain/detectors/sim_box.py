@@ -1,9 +1,9 @@
 """sim_box: SIMs that only call out, for somebody who sells the minutes.
 
-Definition: out-going calls to many distinct numbers, hardly anything coming in, no data, a cell or two; on one IMEI several
-such SIMs, or, where one device has but one, day and night without a pause. A call centre works in hours, and is called
-back. Source: the FAST rule (more than 50 calls in 24 h, no message received, few calls in), static location and volume
-after Murynets et al., several SIMs on one IMEI.
+Definition: out-going calls to many distinct numbers, hardly anything coming in, no data, a cell or two; on one IMEI
+several such SIMs, or, where one device has but one, day and night without a pause. A call centre works in hours, and
+is called back. Source: the FAST rule (more than 50 calls in 24 h, no message received, few calls in), static location
+and volume after Murynets et al., several SIMs on one IMEI.
 """
 
 from typing import Final, NamedTuple
@@ -22,8 +22,10 @@ _CELLS_KEPT: Final = 4
 
 
 class Parameters(NamedTuple):
-    """Within a day: `calls` of one line, `distinct_percent` of them to distinct numbers, `incoming_percent` at most for
-    what comes in, `cells` at most, `hours` of the day with calls. On one IMEI: `lines` at least, `imei_calls` together.
+    """Within a day.
+
+    `calls` of one line, `distinct_percent` of them to distinct numbers, `incoming_percent` at most for what comes in,
+    `cells` at most, `hours` of the day with calls. On one IMEI: `lines` at least, `imei_calls` together.
     """
 
     calls: int = 50
@@ -71,9 +73,10 @@ class _SimBox:
             state = State(0, state.episode, day, 0, 0, 0, 0, (), (), (), ())
         elif day < state.day:
             return state, NOTHING
-        if usage.service != VOICE or usage.direction == "MT":
-            if usage.direction == "MT":
-                return state._replace(seen=use.clock, incoming=state.incoming + 1), NOTHING
+        if usage.direction == "MT":
+            _, episode, _, calls, incoming, data, hours, numbers, cells, lines, ids = state
+            return State(use.clock, episode, day, calls, incoming + 1, data, hours, numbers, cells, lines, ids), NOTHING
+        if usage.service != VOICE:
             if usage.service == DATA and not state.data:
                 return state._replace(data=1), NOTHING
             return state, NOTHING
@@ -158,8 +161,9 @@ class OneDevice(_SimBox):
     view = IMEI
 
     def key(self, use: Use) -> str | None:
-        """Return the device."""
-        return use.usage.imei
+        """Return the device: of calls, and of what comes in."""
+        usage = use.usage
+        return usage.imei if usage.service == VOICE or usage.direction == "MT" else None
 
     def _judged(self, state: State, use: Use) -> Step:
         rules = self._parameters

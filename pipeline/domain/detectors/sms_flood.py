@@ -1,9 +1,10 @@
 """sms_flood: a line sends, or is sent, messages by the hundred.
 
-Definition: messages of one line within ten minutes and within an hour, in each direction; and messages to many numbers of
-one block of a thousand within an hour (pumping: numbers are tried one after the other). A line that always sends many
-(a bank, a courier) is held against its own usual peak. What people send at New Year stays below the limits. Source: operators'
-rules against artificially inflated traffic (runs of consecutive numbers, a spike over the usual).
+Definition: messages of one line within ten minutes and within an hour, in each direction; and messages to many
+numbers of one block of a thousand within an hour (pumping: numbers are tried one after the other). A line that always
+sends many (a bank, a courier) is held against its own usual peak. What people send at New Year stays below the
+limits. Source: operators' rules against artificially inflated traffic (runs of consecutive numbers, a spike over the
+usual).
 """
 
 from typing import Final, NamedTuple
@@ -32,7 +33,9 @@ _TEN: Final = 10
 
 
 class Parameters(NamedTuple):
-    """`in_ten_minutes`, `in_an_hour`: from so many messages on, abnormal; `block_numbers`: so many distinct numbers of
+    """What operators may set.
+
+    `in_ten_minutes`, `in_an_hour`: from so many messages on, abnormal; `block_numbers`: so many distinct numbers of
     one block of a thousand within an hour; `times_usual`: and so many times the line's usual peak; `grace_ms`,
     `times_in_grace`: a line known for less than that must pass the limits so many times over.
     """
@@ -42,7 +45,7 @@ class Parameters(NamedTuple):
     block_numbers: int = 20
     times_usual: int = 3
     grace_ms: int = 12 * HOUR_MS
-    times_in_grace: int = 1
+    times_in_grace: int = 2
 
 
 class State(NamedTuple):
@@ -69,7 +72,7 @@ class SmsFlood:
     def key(self, use: Use) -> str | None:
         """Return the line that sends; behind the direction, for what it is sent counts by itself."""
         usage = use.usage
-        if usage.service != SMS and usage.service != MMS:
+        if usage.service not in (SMS, MMS):
             return None
         return use.line if usage.direction == "MO" else f"{use.line} MT"
 
@@ -90,8 +93,10 @@ class SmsFlood:
         block = numbers = 0
         if usage.direction == "MO" and len(log) >= rules.block_numbers:
             prefix = use.other[:-_BLOCK_DIGITS]
-            numbers = len({e[2] for e in log if e[2].startswith(prefix)}) if len(prefix) > _BLOCK_DIGITS else 0
-            block = numbers * 1_000 // rules.block_numbers
+            # a run through a block is told by the messages just before this one
+            if len(prefix) > _BLOCK_DIGITS and any(entry[2].startswith(prefix) for entry in log[-4:-1]):
+                numbers = len({entry[2] for entry in log if entry[2].startswith(prefix)})
+                block = numbers * 1_000 // rules.block_numbers
         episode, found = state.episode, NOTHING
         if ten >= rules.in_ten_minutes or hour >= rules.in_an_hour or block >= 1_000:
             strict = 1 if is_known(state.usual, start, rules.grace_ms) else rules.times_in_grace

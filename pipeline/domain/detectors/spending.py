@@ -1,14 +1,14 @@
 """spend_baseline, roaming_cap, zero_rated_leak: an account's money, and use that should have cost some.
 
-spend_baseline: the account's spend of a day against the median of its own last days, in units of their median absolute
-deviation; days without spend count as days. Source: modified z-score of Iglewicz and Hoaglin (3.5 is usual; bills are
-long-tailed, so the default is higher), after a grace of a week.
+spend_baseline: the account's spend of a day against the median of its own last days, in units of their median
+absolute deviation; days without spend count as days. Source: modified z-score of Iglewicz and Hoaglin (3.5 is usual;
+bills are long-tailed, so the default is higher), after a grace of a week.
 
-roaming_cap: the month's spend abroad against a cap, once at 80 and once at 100 per cent. Source: the EU's roaming rule
-(a notice at 80 and 100 per cent of a monthly limit).
+roaming_cap: the month's spend abroad against a cap, once at 80 and once at 100 per cent. Source: the EU's roaming
+rule (a notice at 80 and 100 per cent of a monthly limit).
 
-zero_rated_leak: octets that cost nothing by a free rule, much more of them than usual: an open door in a free service is
-used as a tunnel. Source: revenue assurance practice.
+zero_rated_leak: octets that cost nothing by a free rule, much more of them than usual: an open door in a free service
+is used as a tunnel. Source: revenue assurance practice.
 """
 
 from typing import Final, NamedTuple
@@ -31,7 +31,9 @@ _GIB: Final = 1024**3
 
 
 class BaselineParameters(NamedTuple):
-    """`days`: so many days must be known; `z_thousandths`: from such a robust z on; `times_median`: and so many times
+    """What operators may set.
+
+    `days`: so many days must be known; `z_thousandths`: from such a robust z on; `times_median`: and so many times
     the median; `floor_micros`: a day that costs less says nothing.
     """
 
@@ -42,13 +44,19 @@ class BaselineParameters(NamedTuple):
 
 
 class RoamingParameters(NamedTuple):
-    """`cap_micros`: the month's cap, in micro-units of the account's currency."""
+    """What operators may set.
+
+    `cap_micros`: the month's cap, in micro-units of the account's currency.
+    """
 
     cap_micros: int = 300 * _MICROS
 
 
 class LeakParameters(NamedTuple):
-    """`octets`: from so many free octets a day on, abnormal; `times_median`: and so many times the account's median."""
+    """What operators may set.
+
+    `octets`: from so many free octets a day on, abnormal; `times_median`: and so many times the account's median.
+    """
 
     octets: int = 4 * _GIB
     times_median: int = 5

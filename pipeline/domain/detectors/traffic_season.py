@@ -21,7 +21,9 @@ _Z_SCALE: Final = 6_745
 
 
 class Parameters(NamedTuple):
-    """`days`: so many days must be known; `usual_records`: an hour that usually has fewer says nothing; `z_thousandths`:
+    """What operators may set.
+
+    `days`: so many days must be known; `usual_records`: an hour that usually has fewer says nothing; `z_thousandths`:
     from such a robust z on; `less_percent`, `more_percent`: and only below, or above, so much of the usual.
     """
 
@@ -50,7 +52,7 @@ class TrafficSeason:
     name = TRAFFIC_SEASON
     view = SOURCE
     kept_ms = 7 * DAY_MS
-    quiet_ms = 3 * HOUR_MS
+    quiet_ms = 6 * HOUR_MS
 
     def __init__(self, parameters: Parameters) -> None:
         self._parameters = parameters
@@ -65,14 +67,16 @@ class TrafficSeason:
         if state is None:
             return State(use.clock, None, hour, 1, 0, (use.usage.record_id,), ((),) * _HOURS), NOTHING
         if hour == state.hour:
-            return state._replace(seen=use.clock, records=state.records + 1), NOTHING
+            _, episode, _, records, last, ids, days = state
+            return State(use.clock, episode, hour, records + 1, last, ids, days), NOTHING
         if hour == state.hour - 1:
             return state._replace(seen=use.clock, last_hour=state.last_hour + 1), NOTHING
         if hour < state.hour or hour > use.clock // HOUR_MS:
             return state, NOTHING
         # the hour before the one that ends now is complete: late records of it had an hour to come
         before, slot = state.hour - 1, (state.hour - 1) % _HOURS
-        days, episode, found = state.days, state.episode, NOTHING
+        found = NOTHING
+        days, episode = state.days, state.episode
         usual = days[slot]
         if state.last_hour or usual:
             episode, found = self._judged(state, use, before, usual)

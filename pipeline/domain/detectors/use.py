@@ -9,16 +9,19 @@ from pipeline.domain.detectors.ranges import Prefixes, country
 from pipeline.domain.usage import AcceptedUsage, UsageRecord
 
 NOT_PRICED: Final = ""
-"""`kind` of a record that nobody priced: read from a file, without accounts."""
+"""`kind` of a record that nobody priced.
+
+Read from a file, without accounts.
+"""
 
 
 class Use(NamedTuple):
     """One usage record. `kind` is that of the ledger's event, NOT_PRICED where there is none.
 
-    `line` is the served party as an alert's object names it: its msisdn, else its imsi. `other` is the other party, ""
-    where there is none; `foreign` says that it is of another country than the line, `hot` that it is in a range known as
-    dear or abused. `away`: served by a network that is not home. `clock` is the time that all records so far have
-    brought, see `Clock`.
+    `line` is the served party as an alert's object names it: its msisdn, else its imsi. `other` is the other party,
+    "" where there is none; `foreign` says that it is of another country than the line, `hot` that it is in a range
+    known as dear or abused. `away`: served by a network that is not home. `clock` is the time that all records so far
+    have brought, see `Clock`.
     """
 
     usage: UsageRecord | AcceptedUsage
@@ -42,8 +45,8 @@ class Reference(NamedTuple):
     """What an operator knows and a record does not say.
 
     `home_country` is the country code with its `+` of a line that shows none; `home_networks` the codes that are home
-    besides a record that names no network; `hot` the dear and abused ranges; `positions` the place of a cell: metres from
-    the middle of the Earth along three axes.
+    besides a record that names no network; `hot` the dear and abused ranges; `positions` the place of a cell: metres
+    from the middle of the Earth along three axes.
     """
 
     home_country: str

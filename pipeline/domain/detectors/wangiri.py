@@ -3,8 +3,8 @@
 Definition: calls of few callers to many distinct numbers within an hour, nearly all of them unanswered or over in
 seconds. A caller abroad is taken by his block of ten thousand numbers, one of our own country by his number. A call
 centre reaches a good part of whom it calls and lets it ring; a wangiri caller does neither. Call-backs to an open
-range make it critical. Source: analyses of wangiri traffic (ring of at most 3 to 5 s, 20 to 50 numbers an hour and range,
-about 5 % call back).
+range make it critical. Source: analyses of wangiri traffic (ring of at most 3 to 5 s, 20 to 50 numbers an hour and
+range, about 5 % call back).
 """
 
 from typing import Final, NamedTuple
@@ -23,7 +23,9 @@ _BACK: Final = ""
 
 
 class Parameters(NamedTuple):
-    """`numbers`: so many distinct numbers called within an hour; `short_percent`: so much of the calls is short;
+    """What operators may set.
+
+    `numbers`: so many distinct numbers called within an hour; `short_percent`: so much of the calls is short;
     `ring_ms`: an unanswered call that rang longer is an ordinary one (0: the source does not say); `talk_ms`: an
     answered call of at most this is short; `callers_percent`: callers are at most such a part of the numbers called.
     """
