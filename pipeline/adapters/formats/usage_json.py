@@ -71,11 +71,8 @@ _ABSENT: Final[dict[str, object]] = {
     "answered": True,
     "retransmission": False,
 }
-_PLAIN: Final[dict[str, type]] = {
-    name: str if field.takes == _TEXT else int
-    for name, field in _FIELDS.items()
-    if not field.one_of and field.takes in (_TEXT, _INT, _LONG)
-}
+_PLAIN_TEXT: Final = frozenset(name for name, field in _FIELDS.items() if field.takes == _TEXT and not field.one_of)
+_PLAIN_NUMBER: Final = frozenset(name for name, field in _FIELDS.items() if field.takes in (_INT, _LONG))
 """Fields of which any ASCII text, or any whole number from 0 that fits 32 bits, is a value."""
 _TIMES: Final = ("start_time", "received_at")
 
@@ -116,8 +113,9 @@ def usage_from_json(document: Any) -> UsageRecord | Refusal:
         if field is None:
             continue
         value: Any = _start_time(given) if name == "start_time" else given
-        plain = _PLAIN.get(name)
-        if type(value) is plain and (value.isascii() if plain is str else 0 <= value <= INT_MAX):
+        if (type(value) is str and name in _PLAIN_TEXT and value.isascii()) or (
+            type(value) is int and name in _PLAIN_NUMBER and 0 <= value <= INT_MAX
+        ):
             pass  # nearly every value of nearly every record
         elif hint := _mismatch(field, value):
             wrong[name] = hint
