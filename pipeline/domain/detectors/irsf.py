@@ -22,7 +22,7 @@ from pipeline.domain.detectors.event_time import (
 )
 from pipeline.domain.detectors.finding import CRITICAL, WARNING
 from pipeline.domain.detectors.part import ACCOUNT, NOTHING, RANGE, Hit, Step, speak
-from pipeline.domain.detectors.ranges import block_of, common_prefix, range_of
+from pipeline.domain.detectors.ranges import BLOCK_DIGITS, common_prefix, range_of
 from pipeline.domain.detectors.use import Use
 from pipeline.domain.usage import VOICE
 
@@ -30,6 +30,7 @@ IRSF: Final = "irsf"
 _ACCOUNT_KEPT: Final = 64
 _RANGE_KEPT: Final = 128
 _RANGES_KNOWN: Final = 8
+_BLOCKS: Final = 3
 
 
 class Parameters(NamedTuple):
@@ -39,8 +40,9 @@ class Parameters(NamedTuple):
     and so many times what the account usually calls there.
 
     Many accounts, one range, one hour: `hot_accounts`; `block_accounts` where it is one block of ten thousand
-    numbers; `range_accounts` where it is spread over the range, once the range is known for `grace_ms`;
-    `range_times_usual`: and so many times the range's usual.
+    numbers, and `wider_accounts` more for each digit that the block is wider by, up to a million; `range_accounts`
+    where it is spread over the range, once the range is known for `grace_ms`; `range_times_usual`: and so many times
+    the range's usual.
     """
 
     hot_calls: int = 4
@@ -50,6 +52,7 @@ class Parameters(NamedTuple):
     times_usual: int = 3
     hot_accounts: int = 6
     block_accounts: int = 10
+    wider_accounts: int = 5
     range_accounts: int = 30
     range_times_usual: int = 3
     grace_ms: int = 24 * HOUR_MS
@@ -158,15 +161,9 @@ class ManyAccounts:
         start, rules = use.start, self._parameters
         called = f"{use.other} {use.account}"
         log = logged(state.log, Entry(start, use.end, called, use.usage.record_id), HOUR_MS, _RANGE_KEPT)
-        block = block_of(use.other)
-        here = [entry for entry in log if entry[2].startswith(block)]
         accounts = len({entry[2].partition(" ")[2] for entry in log})
-        in_block = accounts if len(here) == len(log) else len({entry[2].partition(" ")[2] for entry in here})
         episode, found = state.episode, NOTHING
-        block_limit = max(
-            rules.hot_accounts if use.hot else rules.block_accounts,
-            rules.range_times_usual * usual_peak(state.block_usual),
-        )
+        here, in_block, block_limit = self._narrowest(log, use, usual_peak(state.block_usual))
         limit = max(
             rules.hot_accounts if use.hot else rules.range_accounts, rules.range_times_usual * usual_peak(state.usual)
         )
@@ -194,6 +191,27 @@ class ManyAccounts:
             episode, found = speak(IRSF, episode, hit, use, HOUR_MS)
         usual, block_usual = learned(state.usual, start, accounts), learned(state.block_usual, start, in_block)
         return RangeState(use.clock, episode, log, usual, block_usual), found
+
+    def _narrowest(self, log: Log, use: Use, usual: int) -> tuple[Log, int, int]:
+        """Return the calls to the narrowest block that is over its limit, its accounts, and the limit.
+
+        Blocks are of ten thousand numbers, a hundred thousand, a million; where none is over it, the first of them.
+        """
+        rules, first = self._parameters, None
+        for wider in range(_BLOCKS):
+            prefix = use.other[: -BLOCK_DIGITS - wider]
+            if len(prefix) < len(range_of(use.other)):
+                break
+            here = tuple(entry for entry in log if entry[2].startswith(prefix))
+            accounts = len({entry[2].partition(" ")[2] for entry in here})
+            least = rules.hot_accounts if use.hot else rules.block_accounts + wider * rules.wider_accounts
+            limit = max(least, rules.range_times_usual * usual)
+            if accounts >= limit:
+                return here, accounts, limit
+            first = first or (here, accounts, limit)
+            if len(log) < least:
+                break
+        return first or (log[-1:], 1, rules.block_accounts)
 
 
 def _is_watched(use: Use) -> bool:

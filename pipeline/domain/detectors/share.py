@@ -28,7 +28,7 @@ class LateParameters(NamedTuple):
 
     late_ms: int = 4 * HOUR_MS
     records: int = 100
-    permille: int = 100
+    permille: int = 40
     times_usual: int = 3
 
 
