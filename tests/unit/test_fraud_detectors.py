@@ -122,10 +122,8 @@ def test_calls_that_arrive_out_of_order_overlap_all_the_same():
 
 def test_a_call_of_five_hours_is_long():
     """Also where it comes as partial records of one session, none of which is long by itself."""
-    whole = alerts(ordinary_days(2) + [call(EVENING, seconds=5 * 3_600)], "long_call")
-    parts = [
-        call(EVENING + n * 30 * MINUTE, seconds=1_800, session_id="s", partial_number=n + 1) for n in range(10)
-    ]
+    whole = alerts([*ordinary_days(2), call(EVENING, seconds=5 * 3600)], "long_call")
+    parts = [call(EVENING + n * 30 * MINUTE, seconds=1_800, session_id="s", partial_number=n + 1) for n in range(10)]
     in_parts = alerts(ordinary_days(2) + parts, "long_call")
     assert [one.object_ for one in whole + in_parts] == [OBJECT, OBJECT]
     assert len(in_parts[0].record_ids) >= 6
@@ -133,7 +131,7 @@ def test_a_call_of_five_hours_is_long():
 
 def test_lovers_and_leased_lines_are_not():
     """Two hours and a half of talk; and a line whose calls are six hours long every day, after its first."""
-    assert alerts(ordinary_days(2) + [call(EVENING, seconds=150 * 60)], "long_call") == []
+    assert alerts([*ordinary_days(2), call(EVENING, seconds=150 * 60)], "long_call") == []
     leased = [call(MONDAY + day * DAY + 2 * HOUR, seconds=6 * 3_600) for day in range(6)]
     assert len(alerts(leased, "long_call")) <= 1
 
@@ -183,7 +181,10 @@ def test_an_airlines_hotline_is_not():
 
 def test_new_year_calls_to_one_country_are_not():
     """At midnight very many call relatives in a neighbouring country: one range, but no block of it."""
-    calls = [call(EVENING + n * 20 * SECOND, f"+8529{n * 6_151_777 % 10_000_000:07d}", 120, msisdn=mobile(n)) for n in range(25)]
+    calls = [
+        call(EVENING + n * 20 * SECOND, f"+8529{n * 6_151_777 % 10_000_000:07d}", 120, msisdn=mobile(n))
+        for n in range(25)
+    ]
     assert alerts(ordinary_days(3) + calls, "irsf") == []
 
 
@@ -287,7 +288,9 @@ def test_a_repair_shop_and_a_shared_fake_imei_are_not():
 def test_a_courier_is_not():
     """A hundred calls to strangers from morning to night, but he moves, is called back, and reads his mails."""
     calls = [
-        call(EVENING - 8 * HOUR + n * 8 * MINUTE, mobile(n), 20, cell=f"c{n % 9}", direction="MT" if n % 6 == 0 else "MO")
+        call(
+            EVENING - 8 * HOUR + n * 8 * MINUTE, mobile(n), 20, cell=f"c{n % 9}", direction="MT" if n % 6 == 0 else "MO"
+        )
         for n in range(100)
     ]
     assert alerts(ordinary_days(2) + calls, "sim_box") == []
@@ -400,7 +403,9 @@ def test_a_new_phone_a_ported_number_and_a_traveller_are_not():
     phone = ordinary_days(2, EVENING, imei="86-6", imsi=own["imsi"])
     same = [call(EVENING + n * HOUR, "+61412345678", 900, imei="86-6", imsi=own["imsi"]) for n in range(6)]
     ported = ordinary_days(2, EVENING + 2 * DAY, imei="86-6", imsi="460990000000001")
-    abroad = [call(EVENING + 3 * DAY + n * HOUR, f"+3361234567{n}", 60, imei="86-6", imsi="460990000000001") for n in range(4)]
+    abroad = [
+        call(EVENING + 3 * DAY + n * HOUR, f"+3361234567{n}", 60, imei="86-6", imsi="460990000000001") for n in range(4)
+    ]
     assert alerts(ordinary_days(2, **own) + friend + phone + same + ported + abroad, "new_device") == []
 
 

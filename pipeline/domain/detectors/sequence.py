@@ -20,7 +20,9 @@ _BITS: Final = 8_192
 _MASK: Final = (1 << _BITS) - 1
 _GAPS_KEPT: Final = 16
 _REPEATS_KEPT: Final = 32
-_RESTART_RUN: Final = 3
+_RESTART_RUN: Final = 100
+"""Records in a row that all count on from below: the counter began anew. Fewer are a file that came late or twice."""
+_NEAR: Final = 50
 
 
 class Parameters(NamedTuple):
@@ -81,7 +83,7 @@ class SequenceGap:
             return GapState(use.clock, None, number, record_id, (), 0, 0), NOTHING
         rules, gaps, ahead = self._parameters, state.gaps, number - state.newest
         newest, low, run = state.newest, 0, 0
-        if ahead > rules.jump or (ahead <= -rules.jump):
+        if abs(ahead) > rules.jump:
             newest, gaps = number, ()
         elif ahead > 0:
             newest = number
@@ -89,11 +91,9 @@ class SequenceGap:
                 gap = Gap(state.newest + 1, number - 1, use.clock, state.record_id, record_id)
                 gaps = (*gaps, gap)[-_GAPS_KEPT:]
         else:
-            if gaps:
-                gaps = _filled(gaps, number, rules.run)
-            # a counter that begins anew counts on from where it began, and its records are of now
-            low, run = number + 1, state.run + 1 if number == state.low else 1
-            if run >= _RESTART_RUN and use.start >= use.clock - HOUR_MS:
+            gaps = _filled(gaps, number, rules.run)
+            low, run = number, state.run + 1 if abs(number - state.low) <= _NEAR else 1
+            if run >= _RESTART_RUN:
                 newest, gaps, low, run = number, (), 0, 0
         state = GapState(
             use.clock, state.episode, newest, record_id if newest == number else state.record_id, gaps, low, run
@@ -166,19 +166,22 @@ class SequenceRepeat:
         ahead = number - state.newest
         if ahead > 0:
             bits = (state.bits << ahead | 1) & _MASK if ahead < _BITS else 1
-            return RepeatState(use.clock, state.episode, number, bits, state.log, 0, 0), NOTHING
+            after = RepeatState(use.clock, state.episode, number, bits, state.log, 0, 0)
+            return self._judged(after, use) if state.log else (after, NOTHING)
         if ahead <= -_BITS:
-            return RepeatState(use.clock, state.episode, number, 1, state.log, 0, 0), NOTHING
-        bit = 1 << -ahead
-        if not state.bits & bit:
-            return state._replace(seen=use.clock, bits=state.bits | bit), NOTHING
-        run = state.run + 1 if number == state.low else 1
-        fresh = use.start >= use.clock - HOUR_MS
-        if ahead < -_RESTART_RUN and run >= _RESTART_RUN and fresh:
             return RepeatState(use.clock, state.episode, number, 1, (), 0, 0), NOTHING
-        log, episode, found = state.log, state.episode, NOTHING
-        log = logged(log, Entry(use.clock, use.clock, str(number), use.usage.record_id), HOUR_MS, _REPEATS_KEPT)
-        rules = self._parameters
+        run = state.run + 1 if abs(number - state.low) <= _NEAR else 1
+        if run >= _RESTART_RUN:
+            return RepeatState(use.clock, state.episode, number, 1, (), 0, 0), NOTHING
+        log, bit = state.log, 1 << -ahead
+        if state.bits & bit:
+            log = logged(log, Entry(use.clock, use.clock, str(number), use.usage.record_id), HOUR_MS, _REPEATS_KEPT)
+        return RepeatState(use.clock, state.episode, state.newest, state.bits | bit, log, number, run), NOTHING
+
+    def _judged(self, state: RepeatState, use: Use) -> Step:
+        """Speak once the source goes on counting: a counter that began anew would not."""
+        log = tuple(entry for entry in state.log if entry.start > use.clock - HOUR_MS)
+        rules, episode, found = self._parameters, state.episode, NOTHING
         if len(log) >= rules.repeats:
             hit = Hit(
                 f"source-{use.usage.source}",
@@ -190,4 +193,5 @@ class SequenceRepeat:
                 "Compare the records of these numbers: if they are the same use under other ids, adjust the charges.",
             )
             episode, found = speak(SEQUENCE_REPEAT, episode, hit, use, HOUR_MS)
-        return RepeatState(use.clock, episode, state.newest, state.bits, log, number + 1, run), found
+            log = ()
+        return state._replace(episode=episode, log=log), found

@@ -19,12 +19,13 @@ class Parameters(NamedTuple):
     """What operators may set.
 
     `silent_ms`: a shorter pause is none; `times_usual`: and so many times the longest pause of these hours;
-    `grace_ms`: a source known for less says nothing.
+    `grace_ms`: a source known for less says nothing, nor does one that sends fewer than `records_an_hour` on average.
     """
 
     silent_ms: int = 30 * MINUTE_MS
     times_usual: int = 3
     grace_ms: int = DAY_MS
+    records_an_hour: int = 20
 
 
 class State(NamedTuple):
@@ -34,6 +35,7 @@ class State(NamedTuple):
     episode: Episode | None
     since: int
     last: int
+    records: int
     record_id: str
     pauses: tuple[int, ...]
 
@@ -57,9 +59,7 @@ class SilentSource:
         """Hear the source."""
         clock, record_id = use.clock, use.usage.record_id
         if state is None:
-            return State(clock, None, clock, clock, record_id, (0,) * _HOURS), NOTHING
-        if clock == state.last:
-            return state, NOTHING
+            return State(clock, None, clock, clock, 1, record_id, (0,) * _HOURS), NOTHING
         pause, hour = clock - state.last, state.last % DAY_MS // HOUR_MS
         pauses, episode, found = state.pauses, state.episode, NOTHING
         if pause > pauses[hour]:
@@ -69,7 +69,7 @@ class SilentSource:
                 pauses = (*pauses[:hour], pause, *pauses[hour + 1 :])
         if episode is not None:
             found = (*found, closing(SILENT_SOURCE, episode, clock))
-        return State(clock, None, state.since, clock, record_id, pauses), found
+        return State(clock, None, state.since, clock, state.records + 1, record_id, pauses), found
 
     def tick(self, key: str, state: State, clock: int) -> Step:
         """Look at a source from which nothing came; called as the clock goes on."""
@@ -81,6 +81,8 @@ class SilentSource:
     def _is_silent(self, state: State, clock: int) -> bool:
         rules, pause = self._parameters, clock - state.last
         if pause < rules.silent_ms or state.last - state.since < rules.grace_ms:
+            return False
+        if state.records * HOUR_MS < rules.records_an_hour * (state.last - state.since):
             return False
         hour = state.last % DAY_MS // HOUR_MS
         usual = max(state.pauses[hour - 1], state.pauses[hour], state.pauses[(hour + 1) % _HOURS])

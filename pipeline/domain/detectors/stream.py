@@ -46,9 +46,9 @@ class RecordStream:
 
     def take(self, usage: UsageRecord) -> list[Finding]:
         """Return what this record opens, updates or closes; a copy says nothing."""
-        clock = self._clock.see(usage.start_time)
-        if self._copies.is_copy(usage.record_id, clock):
+        if self._copies.is_copy(usage.record_id, self._clock.now):
             return []
+        clock = self._clock.see(usage.start_time)
         return self._engine.observe(use_of(usage, None, clock, self._reference))
 
 
