@@ -277,7 +277,7 @@ def faults(scene: Scene, strengths: tuple[float, ...]) -> Iterator[Fault]:
     random.shuffle(places)
     for kind, strength in wanted:
         wanted_source = "MSC" if kind == "implausible" else ""
-        source, day, hour = places.pop(next(n for n, place in enumerate(places) if wanted_source in place[0]))
+        source, day, hour = places.pop(next(n for n, place in enumerate(places) if place[0].startswith(wanted_source)))
         begin = scene.begin + day * DAY_MS + hour * HOUR_MS
         length = round((FAULT_HOURS.get(kind, 3)) * (strength if kind == "silent_source" else 1) * 60) * MINUTE_MS
         label = scene.label(kind, strength, begin, begin + length, f"source-{source}")

@@ -30,6 +30,7 @@ HOTLINE: Final = "+442087541234"
 HOTLINE_DAY: Final = 6
 ROAMERS: Final = 0.012
 PORTED: Final = 0.0015
+CALL_WAITING: Final = 0.04
 NEW_PHONES: Final = 0.0012
 CALLS, TEXTS, SESSIONS = 3.0, 1.6, 2.2
 
@@ -43,6 +44,7 @@ class Days:
         self._begin = begin
         self._days = days
         self._sessions = 0
+        self._busy: dict[int, list[tuple[int, int]]] = {}
         ordinary = [line for line in world.lines if line.kind in ("person", EXPAT, "heavy")]
         chosen = random.sample(ordinary, round(ROAMERS * len(world.lines)))
         self._trips = {
@@ -57,6 +59,7 @@ class Days:
         midnight = self.midnight(number)
         weekend = (number % 7) in (5, 6)
         hours = WEEKEND if weekend else WORKDAY
+        self._busy.clear()
         for line in self._world.lines:
             if number < line.joins:
                 continue
@@ -132,12 +135,17 @@ class Days:
             other, incoming = self._contact(line), random.random() < 0.45
             if line.kind == COURIER and random.random() < 0.8:
                 other, incoming = stranger(random), random.random() < 0.3
+            friend = self._world.by_number.get(other)
             answered = random.random() < 0.78
             duration = self._talk(line) if answered else random.randrange(5, 40) * SECOND_MS
+            if answered and not (self._is_free(line, start, duration) and self._is_free(friend, start, duration)):
+                answered, duration = False, random.randrange(2, 12) * SECOND_MS
             busy_until = start + duration
+            if answered:
+                self._occupy(line, start, duration)
+                self._occupy(friend, start, duration)
             sim = self.sim(line, day, start)
             yield call(sim, line.msc, other, start, duration, incoming=incoming, answered=answered)
-            friend = self._world.by_number.get(other)
             if friend is not None and sim.visited is None and not self._is_travelling(friend, day, start):
                 there = self.sim(friend, day, start)
                 yield call(there, friend.msc, line.msisdn, start, duration, incoming=not incoming, answered=answered)
@@ -160,6 +168,16 @@ class Days:
             if not self._is_travelling(line, day, start):
                 octets = int(random.lognormvariate(16.5, 1.5))
                 yield from self._session(self.sim(line, day, start), start, octets)
+
+    def _is_free(self, line: Line | None, start: int, duration: int) -> bool:
+        """Tell whether nobody is talking on the line then; now and then somebody takes a second call."""
+        if line is None or self._random.random() < CALL_WAITING:
+            return True
+        return all(end <= start or begin >= start + duration for begin, end in self._busy.get(line.index, ()))
+
+    def _occupy(self, line: Line | None, start: int, duration: int) -> None:
+        if line is not None:
+            self._busy.setdefault(line.index, []).append((start, start + duration))
 
     def _session(self, sim: Sim, start: int, octets: int) -> Iterator[Draft]:
         random = self._random

@@ -86,7 +86,7 @@ class CallVelocity:
         episode, found = state.episode, NOTHING
         rules = self._parameters
         if episode is not None or minute >= rules.calls_a_minute or ten >= rules.calls_in_ten_minutes:
-            strict = 1 if is_known(state.ten, start, rules.grace_ms) else rules.times_in_grace
+            strict = 1 if is_known(use.since, start, rules.grace_ms) else rules.times_in_grace
             a_minute = max(rules.calls_a_minute * strict, rules.times_usual * usual_peak(state.minute))
             in_ten = max(rules.calls_in_ten_minutes * strict, rules.times_usual * usual_peak(state.ten))
             score = max(1_000 * minute // a_minute, 1_000 * ten // in_ten)

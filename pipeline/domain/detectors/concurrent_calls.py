@@ -40,7 +40,7 @@ class Parameters(NamedTuple):
     overlap_ms: int = 5 * SECOND_MS
     times_usual: int = 2
     grace_ms: int = 12 * HOUR_MS
-    calls_in_grace: int = 8
+    calls_in_grace: int = 12
 
 
 class State(NamedTuple):
@@ -78,7 +78,7 @@ class ConcurrentCalls:
         most = 1 + (_most_at_once(together, start, use.end) if together else 0)
         episode, found = state.episode, NOTHING
         if most >= rules.calls:
-            known = is_known(state.usual, start, rules.grace_ms)
+            known = is_known(use.since, start, rules.grace_ms)
             limit = max(rules.calls if known else rules.calls_in_grace, rules.times_usual * usual_peak(state.usual) + 1)
             if most >= limit:
                 hit = Hit(

@@ -10,7 +10,7 @@ from typing import Final
 from pipeline.domain.detectors.call_velocity import CallVelocity
 from pipeline.domain.detectors.concurrent_calls import ConcurrentCalls
 from pipeline.domain.detectors.control_total import ControlTotal, Declared
-from pipeline.domain.detectors.event_time import HOUR_MS, MINUTE_MS
+from pipeline.domain.detectors.event_time import DAY_MS, HOUR_MS, MINUTE_MS
 from pipeline.domain.detectors.finding import Finding
 from pipeline.domain.detectors.implausible import Implausible
 from pipeline.domain.detectors.impossible_travel import ImpossibleTravel
@@ -30,6 +30,7 @@ from pipeline.domain.detectors.use import Reference, Use
 from pipeline.domain.detectors.wangiri import Wangiri
 from pipeline.domain.usage import DATA, EVENT, MMS, SMS, VOICE
 
+_LINES_KEPT_MS: Final = 30 * DAY_MS
 _SWEEP_MS: Final = 6 * HOUR_MS
 """How often, by the clock, quiet alerts are closed and states that are too old are dropped."""
 
@@ -87,6 +88,8 @@ class Engine:
         }
         self._sources = next(pair for pair in both if isinstance(pair[0], SilentSource))
         self._totals = next((pair for pair in both if isinstance(pair[0], ControlTotal)), None)
+        self._lines: dict[str, tuple[int, int]] = {}
+        """when each line was first seen, and the clock when it was last, to the day"""
         self._looked_at = 0
         self._swept_at = 0
 
@@ -94,6 +97,10 @@ class Engine:
         """Take one record, which is no copy of one before; return what it opens, updates or closes."""
         found: list[Finding] = []
         clock = use.clock
+        known = self._lines.get(use.line)
+        if known is None or clock - known[1] > DAY_MS:
+            known = self._lines[use.line] = (use.start if known is None else known[0], clock)
+        use = use._replace(since=known[0])
         for part, states in self._of[use.usage.service]:
             key = part.key(use)
             if key is None:
@@ -156,4 +163,6 @@ class Engine:
                     states[key] = state._replace(episode=None)
             for key in gone:
                 del states[key]
+        for line in [line for line, (_, last) in self._lines.items() if last < clock - _LINES_KEPT_MS]:
+            del self._lines[line]
         return found

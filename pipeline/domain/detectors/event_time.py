@@ -146,6 +146,6 @@ def usual_peak(usual: Usual | None) -> int:
     return before[0] if len(before) == 1 else sorted(before)[-2]
 
 
-def is_known(usual: Usual | None, start: int, grace_ms: int) -> bool:
-    """Tell whether the object has been seen for at least so long."""
-    return usual is not None and start - usual.since >= grace_ms
+def is_known(since: int, start: int, grace_ms: int) -> bool:
+    """Tell whether what was first seen at `since` has been known for so long."""
+    return start - since >= grace_ms

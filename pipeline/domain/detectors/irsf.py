@@ -40,9 +40,9 @@ class Parameters(NamedTuple):
     and so many times what the account usually calls there.
 
     Many accounts, one range, one hour: `hot_accounts`; `block_accounts` where it is one block of ten thousand
-    numbers, and `wider_accounts` more for each digit that the block is wider by, up to a million; `range_accounts`
-    where it is spread over the range, once the range is known for `grace_ms`; `range_times_usual`: and so many times
-    the range's usual.
+    numbers, and `wider_accounts` more for each digit that the block is wider by, up to a million, and
+    `times_one_number` as many where all call one number, as hotlines are called; `range_accounts` where it is spread
+    over the range, once the range is known for `grace_ms`; `range_times_usual`: and so many times the range's usual.
     """
 
     hot_calls: int = 4
@@ -53,6 +53,7 @@ class Parameters(NamedTuple):
     hot_accounts: int = 6
     block_accounts: int = 10
     wider_accounts: int = 5
+    times_one_number: int = 2
     range_accounts: int = 30
     range_times_usual: int = 3
     grace_ms: int = 24 * HOUR_MS
@@ -167,7 +168,9 @@ class ManyAccounts:
         limit = max(
             rules.hot_accounts if use.hot else rules.range_accounts, rules.range_times_usual * usual_peak(state.usual)
         )
-        wide = accounts >= limit and (use.hot or is_known(state.usual, start, rules.grace_ms))
+        wide = accounts >= limit and (
+            use.hot or (state.usual is not None and is_known(state.usual.since, start, rules.grace_ms))
+        )
         if in_block >= block_limit or wide:
             there = log if wide else here
             numbers = tuple({entry[2].partition(" ")[0]: None for entry in there})
@@ -205,6 +208,8 @@ class ManyAccounts:
             here = tuple(entry for entry in log if entry[2].startswith(prefix))
             accounts = len({entry[2].partition(" ")[2] for entry in here})
             least = rules.hot_accounts if use.hot else rules.block_accounts + wider * rules.wider_accounts
+            if not use.hot and len({entry[2].partition(" ")[0] for entry in here}) == 1:
+                least *= rules.times_one_number
             limit = max(least, rules.range_times_usual * usual)
             if accounts >= limit:
                 return here, accounts, limit

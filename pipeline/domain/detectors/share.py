@@ -17,6 +17,8 @@ LATE_SHARE: Final = "late_share"
 REJECTED_SHARE: Final = "rejected_share"
 _IDS_KEPT: Final = 20
 _WHOLE: Final = 1_000
+_LEAST: Final = 10
+"""Fewer marked records are chance, whatever their share."""
 
 
 class LateParameters(NamedTuple):
@@ -84,7 +86,7 @@ class _Share:
         ids = (*state.record_ids[1 - _IDS_KEPT :], use.usage.record_id)
         episode, found = state.episode, NOTHING
         limit = max(self._permille, self._times_usual * usual_peak(usual))
-        if records >= self._records and _WHOLE * marked >= limit * records:
+        if marked >= _LEAST and records >= self._records and _WHOLE * marked >= limit * records:
             hit = Hit(
                 f"source-{use.usage.source}",
                 "",

@@ -23,7 +23,7 @@ class Parameters(NamedTuple):
     """
 
     silent_ms: int = 30 * MINUTE_MS
-    times_usual: int = 3
+    times_usual: int = 4
     grace_ms: int = DAY_MS
     records_an_hour: int = 20
 

@@ -99,7 +99,7 @@ class SmsFlood:
                 block = numbers * 1_000 // rules.block_numbers
         episode, found = state.episode, NOTHING
         if ten >= rules.in_ten_minutes or hour >= rules.in_an_hour or block >= 1_000:
-            strict = 1 if is_known(state.usual, start, rules.grace_ms) else rules.times_in_grace
+            strict = 1 if is_known(use.since, start, rules.grace_ms) else rules.times_in_grace
             usual = rules.times_usual * usual_peak(state.usual)
             in_ten, in_hour = max(rules.in_ten_minutes * strict, usual), max(rules.in_an_hour * strict, usual)
             score = max(1_000 * ten // in_ten, 1_000 * hour // in_hour, block if hour >= usual else 0)

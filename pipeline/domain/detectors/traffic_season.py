@@ -24,7 +24,8 @@ class Parameters(NamedTuple):
     """What operators may set.
 
     `days`: so many days must be known; `usual_records`: an hour that usually has fewer says nothing; `z_thousandths`:
-    from such a robust z on; `less_percent`, `more_percent`: and only below, or above, so much of the usual.
+    from such a robust z on; `less_percent`, `more_percent`: and only below, or above, so much of the usual;
+    `beyond_percent`: and so far beyond the least, or greatest, of the days.
     """
 
     days: int = 6
@@ -32,6 +33,7 @@ class Parameters(NamedTuple):
     z_thousandths: int = 6_000
     less_percent: int = 40
     more_percent: int = 300
+    beyond_percent: int = 150
 
 
 class State(NamedTuple):
@@ -96,8 +98,9 @@ class TrafficSeason:
         deviation = max(_median(tuple(abs(count - median) for count in usual)), 1)
         records = state.last_hour
         z = _Z_SCALE * abs(records - median) // (10 * deviation)
-        is_odd = 100 * records < rules.less_percent * median or 100 * records > rules.more_percent * median
-        if median < rules.usual_records or z < rules.z_thousandths or not is_odd:
+        less = 100 * records < rules.less_percent * median and rules.beyond_percent * records < 100 * min(usual)
+        more = 100 * records > rules.more_percent * median and 100 * records > rules.beyond_percent * max(usual)
+        if median < rules.usual_records or z < rules.z_thousandths or not (less or more):
             return state.episode, NOTHING
         hit = Hit(
             f"source-{use.usage.source}",

@@ -20,8 +20,8 @@ class Use(NamedTuple):
 
     `line` is the served party as an alert's object names it: its msisdn, else its imsi. `other` is the other party,
     "" where there is none; `foreign` says that it is of another country than the line, `hot` that it is in a range
-    known as dear or abused. `away`: served by a network that is not home. `clock` is the time that all records so far
-    have brought, see `Clock`.
+    known as dear or abused. `away`: served by a network that is not home. `since` is the start of the first record of
+    the line. `clock` is the time that all records so far have brought, see `Clock`.
     """
 
     usage: UsageRecord | AcceptedUsage
@@ -39,6 +39,7 @@ class Use(NamedTuple):
     amount_micros: int = 0
     free_octets: int = 0
     received_at: int | None = None
+    since: int = 0
 
 
 class Reference(NamedTuple):
