@@ -21,7 +21,7 @@ def labelled(
     subscribers: Annotated[
         int, typer.Option("--subscribers", min=200, help="Lines with a life of their own.")
     ] = 10_000,
-    days: Annotated[int, typer.Option("--days", min=5, max=60, help="From Monday 2026-12-21 on.")] = 14,
+    days: Annotated[int, typer.Option("--days", min=6, max=60, help="From Monday 2026-12-21 on.")] = 14,
     strength: Annotated[
         str, typer.Option("--strength", help="Of what is abnormal: 1 is medium; several by commas.")
     ] = "0.5,1,2,4",
