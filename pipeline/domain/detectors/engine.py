@@ -97,10 +97,6 @@ class Engine:
         """Take one record, which is no copy of one before; return what it opens, updates or closes."""
         found: list[Finding] = []
         clock = use.clock
-        known = self._lines.get(use.line)
-        if known is None or clock - known[1] > DAY_MS:
-            known = self._lines[use.line] = (use.start if known is None else known[0], clock)
-        use = use._replace(since=known[0])
         for part, states in self._of[use.usage.service]:
             key = part.key(use)
             if key is None:
@@ -117,6 +113,13 @@ class Engine:
         if clock - self._looked_at >= MINUTE_MS:
             found += self._look(clock)
         return found
+
+    def since(self, line: str, start: int, clock: int) -> int:
+        """Return when the line was first seen: with this record, if it is new."""
+        known = self._lines.get(line)
+        if known is None or clock - known[1] > DAY_MS:
+            known = self._lines[line] = (start if known is None else known[0], clock)
+        return known[0]
 
     def declare(self, declared: Declared) -> list[Finding]:
         """Take what a source says that it sent; return what does not agree. Needs the control totals' detector."""

@@ -5,7 +5,7 @@ from typing import Final
 from pipeline.domain.detectors.engine import Engine
 from pipeline.domain.detectors.event_time import DAY_MS, Clock
 from pipeline.domain.detectors.finding import Finding
-from pipeline.domain.detectors.use import Reference, use_of
+from pipeline.domain.detectors.use import Reference, line_of, use_of
 from pipeline.domain.ledger import Event
 from pipeline.domain.outcome import DUPLICATE, REVIEW
 from pipeline.domain.usage import DATA, AcceptedUsage, UsageRecord
@@ -49,7 +49,8 @@ class RecordStream:
         if self._copies.is_copy(usage.record_id, self._clock.now):
             return []
         clock = self._clock.see(usage.start_time)
-        return self._engine.observe(use_of(usage, None, clock, self._reference))
+        since = self._engine.since(line_of(usage), usage.start_time, clock)
+        return self._engine.observe(use_of(usage, None, clock, self._reference, since))
 
 
 class EventStream:
@@ -73,7 +74,8 @@ class EventStream:
         if event.kind == REVIEW and event.reason == CONFLICTING_COPY:
             return []
         clock = event.clock if self._arrivals else self._clock.see(usage.start_time)
-        use = use_of(usage, event.account or None, clock, self._reference)
+        since = self._engine.since(line_of(usage), usage.start_time, clock)
+        use = use_of(usage, event.account or None, clock, self._reference, since)
         return self._engine.observe(
             use._replace(
                 kind=event.kind,

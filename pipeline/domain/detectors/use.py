@@ -34,12 +34,12 @@ class Use(NamedTuple):
     foreign: bool
     hot: bool
     away: bool
+    since: int
     kind: str = NOT_PRICED
     charge_id: str = ""
     amount_micros: int = 0
     free_octets: int = 0
     received_at: int | None = None
-    since: int = 0
 
 
 class Reference(NamedTuple):
@@ -56,10 +56,17 @@ class Reference(NamedTuple):
     positions: dict[str, tuple[int, int, int]]
 
 
-def use_of(usage: UsageRecord | AcceptedUsage, account: str | None, clock: int, reference: Reference) -> Use:
-    """Return what detectors see of this record; without an account the line is its own."""
+def line_of(usage: UsageRecord | AcceptedUsage) -> str:
+    """Return the served party as an alert's object names it: its msisdn, else its imsi."""
+    return f"msisdn-{usage.msisdn}" if usage.msisdn is not None else f"imsi-{usage.imsi}"
+
+
+def use_of(
+    usage: UsageRecord | AcceptedUsage, account: str | None, clock: int, reference: Reference, since: int = 0
+) -> Use:
+    """Return what detectors see of this record of a line first seen at `since`; without an account it is its own."""
     msisdn, other = usage.msisdn, usage.other_party or ""
-    line = f"msisdn-{msisdn}" if msisdn is not None else f"imsi-{usage.imsi}"
+    line = line_of(usage)
     foreign = hot = False
     if other[:1] == "+":
         own = reference.home_country if msisdn is None else country(msisdn)
@@ -78,4 +85,5 @@ def use_of(usage: UsageRecord | AcceptedUsage, account: str | None, clock: int, 
         foreign,
         hot,
         visited is not None and visited not in reference.home_networks,
+        since,
     )
