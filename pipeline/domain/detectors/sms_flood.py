@@ -87,7 +87,8 @@ class SmsFlood:
         hour = ten = usage.message_count
         if len(minutes) > 1:
             hour = sum([count for _, count in minutes])
-            ten = sum([count for at, count in minutes if minute - _TEN < at <= minute])
+            if hour >= rules.in_ten_minutes:
+                ten = sum([count for at, count in minutes if minute - _TEN < at <= minute])
         elif minutes:
             hour = ten = minutes[0][1]
         block = numbers = 0
