@@ -39,7 +39,7 @@ def evaluate(
     ] = None,
     json: Json = False,
 ) -> None:
-    """Hold the alerts of a file of usage against labels.
+    """Hold the alerts of a file against labels.
 
     Of each detector: precision, recall, the median delay from the first record of what was injected, and false
     alerts for 1,000 lines and day; where labels have strengths, recall and delay by strength.

@@ -91,7 +91,14 @@ def replay(
 
 @app.command("parameters")
 def show_parameters(parameters: ParametersFile = None) -> None:
-    """Show every parameter of every detector, as a file of parameters would have them."""
+    """Show every parameter of every detector.
+
+    As a file for `--parameters` has them: a table a detector.
+
+    \b
+    Example:
+      chargeline detect parameters > detectors.toml
+    """
     for name, group in _parameters(parameters)._asdict().items():
         data(f"[{name}]")
         for key, value in group._asdict().items():

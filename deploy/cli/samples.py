@@ -27,7 +27,9 @@ def labelled(
     ] = "0.5,1,2,4",
     half: Annotated[int, typer.Option("--half", min=0, max=1, help="Which half of the numbers: 0 or 1.")] = 0,
 ) -> None:
-    """Make two weeks of a mobile operator, with what is abnormal in it written down beside.
+    """Make two weeks of labelled traffic.
+
+    A mobile operator, with what is abnormal in it written down beside.
 
     usage.jsonl has the records as they arrive (late, twice and out of order at times), labels.jsonl what was injected,
     cells.csv where the cells are.
