@@ -4,8 +4,10 @@
 `chargeline detect`: all detectors over a file, and how well they do.
 """
 
+import gc
 import sys
 import time
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -142,7 +144,7 @@ def alerts_of(
         if accounts is None or catalogue is None
         else _priced(engine, known, usage, format_, timezone, catalogue, accounts)
     )
-    with progress("records") as done:
+    with progress("records") as done, _no_collector():
         for records, findings in enumerate(stream, 1):
             if findings:
                 alerts.take(findings)
@@ -152,6 +154,16 @@ def alerts_of(
         alerts.take(engine.declare(one))
     _say_speed(engine, records, time.process_time() - began)
     return alerts.by_opening()
+
+
+@contextmanager
+def _no_collector() -> "Iterator[None]":
+    """Leave the collector of cycles out: states are tuples without any, and it would look through all of them."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
 
 
 def alert_to_json(alert: "Finding") -> dict[str, Any]:
