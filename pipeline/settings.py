@@ -110,6 +110,7 @@ class DetectSettings(_Section):
     """Thresholds of the alerts."""
 
     low_balance_micros: int = Field(10_000_000, description="an alert when the balance falls below it")
+    parameters_file: Path | None = Field(None, description="TOML with other parameters of detectors, a table each")
     stall_timeout_s: PositiveInt = Field(60, description="records but no progress for so long: the process exits")
     session_timeout_ms: PositiveInt = Field(10_000, description="a silent worker loses its partitions after this")
     commit_interval_ms: PositiveInt = Field(

@@ -10,12 +10,15 @@ from deploy.cli import (
     configuration,
     dead_letters,
     demo,
+    detect_eval,
+    detecting,
     doctor,
     ledger,
     operate,
     publishing,
     rating,
     rerate,
+    samples,
     statements,
     top,
 )
@@ -44,6 +47,8 @@ app.command("explain")(statements.explain)
 app.command("rate")(rating.rate)
 app.command("quote")(rating.quote)
 app.command("rerate")(rerate.rerate)
+app.add_typer(detecting.app, name="detect")
+detecting.app.command("eval")(detect_eval.evaluate)
 app.add_typer(dead_letters.app, name="dlq")
 app.add_typer(ledger.audit, name="audit")
 app.command("snapshot")(auditing.snapshot)
@@ -52,4 +57,5 @@ app.add_typer(ledger.ledger, name="ledger")
 app.add_typer(operate.topics, name="topics")
 app.add_typer(configuration.app, name="config")
 app.command("bench")(bench.bench)
+app.add_typer(samples.app, name="sample")
 app.command("run", hidden=True)(operate.run)

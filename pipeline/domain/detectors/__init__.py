@@ -1,7 +1,7 @@
-"""Detectors: what one event of the ledger says that somebody should know of. Pure, and without memory.
+"""Detectors: what use and charges say that somebody should know of; pure.
 
-A crossing lies between an event's before and its after, so nothing needs to be remembered, nothing is lost with a
-worker, and reading an event again finds the same alerts with the same ids.
+Those of this module need no memory: a crossing lies between an event's before and its after, so nothing is lost with a
+worker, and reading an event again finds the same alerts with the same ids. The others have states, kept by `engine`.
 """
 
 from typing import Final, NamedTuple

@@ -6,6 +6,7 @@ from typing import Final, NamedTuple
 from pipeline.domain.ledger import Event
 
 OPEN: Final = "open"
+UPDATE: Final = "update"
 CLOSE: Final = "close"
 INFO: Final = "info"
 WARNING: Final = "warning"
