@@ -55,6 +55,7 @@ __all__ = [
     "fetched",
     "first_offsets",
     "group_consumer",
+    "headers_of",
     "producer",
     "transactional_producer",
 ]
@@ -208,15 +209,15 @@ def fetched(message: Message) -> Fetched:
         message.timestamp()[1],
         message.key(),
         message.value(),
-        _headers(message),
+        headers_of(message),
     )
 
 
 _ask_headers: Final = methodcaller("headers")
-"""A call that looks at the result: the interpreter's fast path for methods does not, see `_headers`."""
+"""A call that looks at the result: the interpreter's fast path for methods does not, see `headers_of`."""
 
 
-def _headers(message: Message) -> tuple[tuple[str, bytes | None], ...]:
+def headers_of(message: Message) -> tuple[tuple[str, bytes | None], ...]:
     """Return the headers; none where a name is not UTF-8, for the library cannot read them then.
 
     It sets an error and returns a list with a hole in it, which ends the process when touched. A call that looks at

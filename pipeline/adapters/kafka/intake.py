@@ -16,6 +16,7 @@ from pipeline.adapters.kafka.client import (
     Message,
     TopicPartition,
     group_consumer,
+    headers_of,
     producer,
 )
 from pipeline.adapters.kafka.reader import FollowingReader
@@ -244,7 +245,4 @@ def _raw(message: Message) -> RawRecord:
             f"{topic} [{partition}] at {offset} has no broker time: the topic must have "
             "message.timestamp.type=LogAppendTime"
         )
-    headers = message.headers()
-    return RawRecord(
-        topic, partition, offset, broker_time_ms, message.key(), message.value(), tuple(headers) if headers else ()
-    )
+    return RawRecord(topic, partition, offset, broker_time_ms, message.key(), message.value(), headers_of(message))
