@@ -234,11 +234,24 @@ def run(settings: Settings, stop: threading.Event) -> int:
 class _Status:
     """What the checks of `/readyz` say; written by the loop, read by the server's threads."""
 
-    def __init__(self) -> None:
-        self.checks: dict[str, str | None] = {"broker": "not asked yet", "directory": "not read yet"}
+    def __init__(self, patience_s: float) -> None:
+        self._found: dict[str, str | None] = {"broker": "not asked yet", "directory": "not read yet"}
+        self._patience_s = patience_s
+        self._begun: float | None = None
 
     def set(self, name: str, wrong: str | None) -> None:
-        self.checks = {**self.checks, name: wrong}
+        self._found = {**self._found, name: wrong}
+
+    def in_hand(self, begun: float | None) -> None:
+        """Say since when (monotonic) a batch is in hand; None: none is."""
+        self._begun = begun
+
+    def checks(self) -> dict[str, str | None]:
+        """Return all of them; a loop that waits for a broker asks nothing, so its waiting itself is looked at."""
+        begun = self._begun
+        waited_s = 0.0 if begun is None else time.monotonic() - begun
+        slow = f"in hand for {waited_s:.0f} s" if waited_s > self._patience_s else None
+        return {**self._found, "batch": slow}
 
 
 class _Counts:
@@ -271,13 +284,13 @@ class _Counts:
 
 def _run(settings: Settings, stop: threading.Event, stack: ExitStack) -> None:
     crash_points.arm(settings)
-    metrics, status = Metrics("mediate"), _Status()
+    metrics, status = Metrics("mediate"), _Status(settings.kafka.request_timeout_ms / 1000)
     server = stack.enter_context(
         closing(
             health.serve(
                 settings.http.host,
                 settings.http.mediate_port,
-                lambda: status.checks,
+                status.checks,
                 metrics,
                 settings.http.request_timeout_s,
             )
@@ -320,8 +333,10 @@ def _loop(
     while not stop.is_set():
         raws = mediator.poll()
         begun = time.monotonic()
+        status.in_hand(begun if raws else None)
         settled = mediator.settle(raws)
         now = time.monotonic()
+        status.in_hand(None)
         status.set("registry", settled.waiting_for)
         if settled.waiting_for is not None:
             pause_s = _longer(pause_s, settings)
