@@ -18,7 +18,7 @@ PIP := $(BIN)/python -m pip
 INSTALL := PYTHONWARNINGS=ignore $(PIP) install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check bench bench-check faults soak wheel lock clean
+.PHONY: help setup demo test check bench bench-check faults matrix soak wheel lock clean
 
 help:  ## say what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 13
@@ -57,7 +57,10 @@ test: setup  ## all tests but those that break things on purpose
 	$(BIN)/python -m pytest -m "not faults" -n $(WORKERS) --dist loadfile
 
 faults: setup  ## kills, stops and lost disks, on real servers
-	$(BIN)/python -m pytest -m faults
+	$(BIN)/python -m pytest -m "faults and not long"
+
+matrix: setup  ## the rest: brokers and sleepers at every crash point, servers away for a minute, every mutant
+	$(BIN)/python -m pytest -m "faults and long"
 
 soak: setup  ## SEEDS simulations and examples of each property, INPUTS hostile inputs, CASES records priced twice
 	$(BIN)/python tests/simulation/run.py --first 1000000 --seeds $(SEEDS)

@@ -21,6 +21,7 @@ def test_there_are_enough_of_them():
 
 
 @pytest.mark.faults
+@pytest.mark.long
 @pytest.mark.timeout(1_800)
 def test_every_mistake_is_found(tmp_path, pytestconfig):
     """A mistake that no test sees is a test that is missing."""

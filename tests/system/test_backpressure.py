@@ -115,6 +115,7 @@ def test_mediate_sets_a_deadly_record_aside(broken, killer):
 
 
 @pytest.mark.timeout(600)
+@pytest.mark.long
 def test_broker_and_redis_away_for_a_minute(broken):
     """With 200,000 records waiting: no process swells, each says when it cannot work, and all of them go on by themselves."""
     sent = publish_raw(broken, 0, WAITING)

@@ -18,6 +18,8 @@ from pipeline.adapters.crash_points import POINTS
 pytestmark = [pytest.mark.system, pytest.mark.faults]
 
 FAULTS = ("kill", "cut redis", "wipe redis", "half a script", "restart broker", "sleep")
+LONG = FAULTS[3:]
+"""Run by `make matrix` only: each of these waits for sessions, brokers or a time-out."""
 RECORDS = 60
 SESSION_S = 6
 PASSES = 2
@@ -107,7 +109,7 @@ def table(seconds: dict[tuple[str, str], float]) -> list[str]:
 
 
 @pytest.mark.parametrize("point", POINTS)
-@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("fault", [pytest.param(f, marks=pytest.mark.long) if f in LONG else f for f in FAULTS])
 def test_a_fault_at_a_point(matrix, fault, point):
     """Whatever breaks while a process is at this point: nothing is lost, nothing is charged twice, and it goes on."""
     name = NAMES[point.partition(".")[0]]
