@@ -51,7 +51,7 @@ def msisdn(number: int) -> str:
 
 def publish_catalogue(settings: Settings) -> None:
     """Publish the benchmark's tariff, in force for all time."""
-    with as_file(files("deploy.bench") / "catalogue") as directory:
+    with as_file(files("deploy.bench") / "ledger") as directory:
         document = load_directory(directory).document(FOR_ALL_TIME)
     version = compile_catalogue(document)
     out = producer(settings)
