@@ -63,8 +63,8 @@ matrix: setup  ## the rest: brokers and sleepers at every crash point, servers a
 	$(BIN)/python -m pytest -m "faults and long"
 
 soak: setup  ## SEEDS simulations and examples of each property, INPUTS hostile inputs, CASES records priced twice
-	$(BIN)/python tests/simulation/run.py --first 1000000 --seeds $(SEEDS)
-	$(BIN)/python tests/fuzz/run.py --inputs $(INPUTS)
+	$(BIN)/python tests/simulation/simulate.py --first 1000000 --seeds $(SEEDS)
+	$(BIN)/python tests/fuzz/fuzz.py --inputs $(INPUTS)
 	$(BIN)/python tests/soak/second.py --cases $(CASES)
 	SEEDS=$(SEEDS) $(BIN)/python -m pytest --hypothesis-profile=soak --timeout=0 -m "not system and not faults" \
 	  -n $(WORKERS) --dist loadfile tests/unit tests/contract

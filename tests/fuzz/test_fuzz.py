@@ -5,8 +5,8 @@ import random
 import signal
 import tracemalloc
 
+import fuzz as runner
 import pytest
-import run as runner
 from fuzz_mutations import mutated
 from fuzz_targets import TARGETS, Target
 from hypothesis import HealthCheck, given, settings
@@ -148,7 +148,7 @@ def test_the_runner_finds_a_broken_decoder(decoder, told, monkeypatch):
     findings, _ = runner.by_chance("broken", 1_000, 7)
     assert len(findings) == 1
     assert told in findings[0]
-    assert "python tests/fuzz/run.py --decoder broken --" in findings[0]
+    assert "python tests/fuzz/fuzz.py --decoder broken --" in findings[0]
 
 
 @pytest.mark.skipif(not runner.has_atheris(), reason="atheris is not installed")

@@ -3,9 +3,9 @@
 from collections import Counter
 
 import pytest
-from run import replay_line
 from sim_coverage import table, wanted
 from sim_world import simulate
+from simulate import replay_line
 
 SEEDS = 1_000
 MET_AT_LEAST = 3

@@ -257,6 +257,9 @@ class World:
         return False
 
     def _behind(self) -> str:
+        for name, found in self.broker.transactions().items():
+            if found.state == OPEN:
+                return f"{name} has a transaction open"
         for topic, partition in self.topics.received:
             end = self.broker.ends(topic, partition)[2]
             if self.topics.committed.get((topic, partition), 0) < end:

@@ -5,7 +5,8 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import groupby
 from pathlib import Path
 from typing import NamedTuple
 
@@ -108,12 +109,18 @@ def has_been_set_up(checkout: Path) -> None:
 
 
 def assert_shown(step: Step, output: str) -> None:
-    """Each line shown is printed, in that order."""
+    """Each line shown is printed, in that order; which process is ready first is chance."""
     varying = FIGURES if "make demo" in step.commands else VARYING
-    printed = iter([plain(line, varying) for line in output.splitlines()])
-    for line in step.shown:
+    printed = iter([plain(line, varying) for line in ready_by_name(output.splitlines())])
+    for line in ready_by_name(step.shown):
         if line != CUT:
             assert plain(line, varying) in printed, f"not printed, or not there: {line}\n{output}"
+
+
+def ready_by_name(lines: Iterable[str]) -> Iterator[str]:
+    """The lines, with each run of processes that became ready in the order of their names."""
+    for is_ready, run in groupby(lines, key=lambda line: line.endswith(" is ready")):
+        yield from sorted(run) if is_ready else run
 
 
 def test_links_lead_somewhere():

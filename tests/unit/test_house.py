@@ -2,6 +2,7 @@
 
 import ast
 import re
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -143,3 +144,9 @@ def test_every_test_states_its_rule():
         if isinstance(node, ast.FunctionDef) and node.name.startswith("test_") and not ast.get_docstring(node)
     ]
     assert not silent
+
+
+def test_every_test_module_has_a_name_of_its_own():
+    """The folders of tests are no packages: of two files of one name, the first that is imported hides the other."""
+    found = Counter(path.name for path in (ROOT / "tests").rglob("*.py") if path.name != "conftest.py")
+    assert [name for name, times in found.items() if times > 1] == []

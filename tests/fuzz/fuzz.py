@@ -1,8 +1,8 @@
 """Fuzz every decoder: valid bytes made hostile by chance, then guided by coverage (atheris, where it is installed).
 
-    python tests/fuzz/run.py --inputs 1000000 [--decoder NAME …] [--seed S] [--engine chance|coverage|both]
-    python tests/fuzz/run.py --decoder NAME --replay HEX        one input again, and what it brings about
-    python tests/fuzz/run.py --decoder NAME --seed S --number N  the N-th input of chance again
+    python tests/fuzz/fuzz.py --inputs 1000000 [--decoder NAME …] [--seed S] [--engine chance|coverage|both]
+    python tests/fuzz/fuzz.py --decoder NAME --replay HEX        one input again, and what it brings about
+    python tests/fuzz/fuzz.py --decoder NAME --seed S --number N  the N-th input of chance again
 
 Each decoder runs in a process of its own, under a limit of memory and a limit of time for each input, so that a crash,
 a hang and a swelling are findings like any other. A finding is one line that replays it. Exit code 1: there are some.
@@ -118,10 +118,10 @@ def nth(name: str, seed: int, number: int) -> bytes:
 def replay_line(name: str, data: bytes) -> str:
     """Return the line that runs this input again."""
     if len(data) <= REPLAY_BYTES_MAX:
-        return f"python tests/fuzz/run.py --decoder {name} --replay {data.hex() or chr(39) * 2}"
+        return f"python tests/fuzz/fuzz.py --decoder {name} --replay {data.hex() or chr(39) * 2}"
     with tempfile.NamedTemporaryFile(prefix=f"finding-{name}-", delete=False) as kept:
         kept.write(data)
-    return f'python tests/fuzz/run.py --decoder {name} --replay "$(xxd -p -c0 {kept.name})"'
+    return f'python tests/fuzz/fuzz.py --decoder {name} --replay "$(xxd -p -c0 {kept.name})"'
 
 
 # --- by chance ---
@@ -141,7 +141,7 @@ def by_chance(name: str, inputs: int, seed: int) -> tuple[list[str], str]:
         except EOFError:
             child.join()
             (number,) = struct.unpack_from("<q", board)
-            line = f"python tests/fuzz/run.py --decoder {name} --seed {seed} --number {number}"
+            line = f"python tests/fuzz/fuzz.py --decoder {name} --seed {seed} --number {number}"
             return [f"{name}: ended the process with {child.exitcode}: {line}"], "died"
         child.join()
         return findings, told
@@ -172,7 +172,7 @@ def _child(name: str, inputs: int, seed: int, board: mmap.mmap, sending: Any) ->
         finally:
             signal.setitimer(signal.ITIMER_VIRTUAL, 0)
         if number % LOOK_EVERY == 0 and _rss_bytes() - before > GROWTH_BYTES_MAX:
-            line = f"python tests/fuzz/run.py --decoder {name} --seed {seed} --number {number}"
+            line = f"python tests/fuzz/fuzz.py --decoder {name} --seed {seed} --number {number}"
             findings.append(
                 f"{name}: the process has grown by {_rss_bytes() - before:,} bytes by input {number}: {line}"
             )

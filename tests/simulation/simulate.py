@@ -1,4 +1,4 @@
-"""Simulate many seeds, or replay one with its trace: python tests/simulation/run.py --seed N
+"""Simulate many seeds, or replay one with its trace: python tests/simulation/simulate.py --seed N
 or --seeds N --first S --workers W.
 
 Ends with 1 if an invariant was broken; each broken seed is one line to replay it by.
@@ -26,7 +26,7 @@ BROKEN_MAX = 20
 
 def replay_line(seed: int, mistake: str | None = None) -> str:
     """Return the line that runs this seed again."""
-    line = f"python tests/simulation/run.py --seed {seed}"
+    line = f"python tests/simulation/simulate.py --seed {seed}"
     return line if mistake is None else f"{line} --mistake {mistake!r}"
 
 
