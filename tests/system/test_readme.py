@@ -119,7 +119,8 @@ def assert_shown(step: Step, output: str) -> None:
 
 def ready_by_name(lines: Iterable[str]) -> Iterator[str]:
     """The lines, with each run of processes that became ready in the order of their names."""
-    for is_ready, run in groupby(lines, key=lambda line: line.endswith(" is ready")):
+    for is_ready, group in groupby(lines, key=lambda line: line.endswith(" is ready")):
+        run = list(group)
         yield from sorted(run) if is_ready else run
 
 
