@@ -199,7 +199,12 @@ def _scale() -> str:
     return markdown((*head, "charge, µs", "Redis, µs"), lines)
 
 
+def _chart() -> str:
+    return "![Throughput and latency](../bench/results/chart.svg)"
+
+
 TABLES: Final[dict[str, Callable[[], str]]] = {
+    "chart": _chart,
     "machine": _machine,
     "throughput": _throughput,
     "cpu": _cpu,

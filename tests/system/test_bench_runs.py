@@ -81,6 +81,7 @@ def test_a_small_run_on_servers_of_its_own(tmp_path):
     assert not list((tmp_path / "tmp").iterdir())
 
 
+@pytest.mark.faults
 def test_on_given_servers_nothing_of_others_is_touched(stack, tmp_path):
     """A topic and keys that were there before are there after, and nothing else is."""
     client = connect(stack)
@@ -108,6 +109,7 @@ def test_on_given_servers_nothing_of_others_is_touched(stack, tmp_path):
     assert not list((tmp_path / "tmp").iterdir())
 
 
+@pytest.mark.faults
 def test_stopped_half_way_it_leaves_nothing(tmp_path):
     """Ctrl-C stops every process and removes the folder."""
     skip_without_servers(tmp_path / "probe")

@@ -265,6 +265,7 @@ def test_poison_in_the_ledger_is_passed_over(start, ledger, alerts):
     assert 'chargeline_detect_alerts_total{detector="low_balance",state="open"}' in text
 
 
+@pytest.mark.faults
 def test_no_alert_is_lost_when_workers_are_killed(start, ledger, alerts):
     """kill -9 in mid-stream, three times: every account's alert is there, under the one id it can have."""
     accounts = [account_in(number % PARTITIONS) for number in range(1_500)]

@@ -158,6 +158,7 @@ def test_a_redis_of_the_system_serves_as_well(tmp_path: Path) -> None:
             child.kill()
 
 
+@pytest.mark.faults
 def test_killed_servers_come_back_under_the_supervisor_with_what_they_acknowledged(tmp_path: Path) -> None:
     """kill -9 of broker, Redis and worker: all start again on their ports, with all that was acknowledged.
 

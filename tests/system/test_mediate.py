@@ -208,6 +208,7 @@ def test_a_stopped_process_has_settled_each_record_once(world, start):
     assert second.lines[-1]["event"] == "mediate_stopped"
 
 
+@pytest.mark.faults
 def test_killed_processes_lose_nothing(world, start):
     """Killed again and again in the middle of the work: each raw offset ends on a topic, some more than once."""
     for _ in range(3):
