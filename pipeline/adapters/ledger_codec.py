@@ -126,6 +126,18 @@ def decode_event(data: bytes) -> StoredEvent:
     return StoredEvent(_event(record), record["previous_hash"], record["hash"])
 
 
+def decode_sealed_event(data: bytes) -> Event:
+    """Read an event of any published version, whole, by its hash instead of field by field; twice as fast.
+
+    The bytes must hash to the hash they end in: then they are what charge wrote, and are not written again to be held
+    against it. Raises UnknownSchemaError or UndecodableError.
+    """
+    AUDIT_EVENT.writer_of(data)
+    if len(data) < HEADER_BYTES + 2 * HASH_BYTES or data[-HASH_BYTES:] != expected_hash(data):
+        raise UndecodableError("the bytes do not hash to the hash they end in")
+    return _event(AUDIT_EVENT.decode_trusted(data))
+
+
 def decode_bare_event(data: bytes) -> StoredEvent:
     """Read what an event left behind, without its usage, command and lines; four times as fast as `decode_event`.
 

@@ -45,7 +45,7 @@ signal.signal(signal.SIGTERM, lambda *_: stop.set())
 {fault}
 sys.exit(detect.run(Settings(), stop))
 """
-HANG = "detect.findings = lambda *_: time.sleep(3600)"
+HANG = "detect.Worker.handle = lambda *_: time.sleep(3600)"
 
 
 def nowhere_redis(data_dir: Path) -> Settings:
