@@ -352,6 +352,7 @@ def _app(settings: Settings, group: str) -> _App:
         consumer_auto_offset_reset="earliest",
         consumer_max_fetch_size=FETCH_BYTES_MAX,
         producer_acks=-1,
+        producer_max_request_size=FETCH_BYTES_MAX,
         producer_request_timeout=detect.stall_timeout_s,
         processing_guarantee="at_least_once",
         datadir=str(settings.data_dir.absolute() / "detect"),

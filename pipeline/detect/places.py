@@ -18,6 +18,7 @@ from pipeline.detect.alerts import FAULT, UNDECODABLE, UNKNOWN_SCHEMA, AlertMake
 from pipeline.domain.detectors.engine import make_parts
 from pipeline.domain.detectors.rows import Router, dead_letter_text, message_text, read_message
 from pipeline.domain.detectors.stages import LedgerStage, Rules, SharedStage
+from pipeline.domain.ledger import Event
 from pipeline.domain.outcome import Refusal
 from pipeline.settings import Settings
 from pipeline.topics import AUDIT, DETECT_USE
@@ -110,14 +111,8 @@ class LedgerPlace:
             if offset < self.next_offset:
                 continue
             handled += 1
-            try:
-                event = decode_sealed_event(record.value or b"")
-            except UnknownSchemaError:
-                self._alerts.passed_over(AUDIT.name, self._partition, offset, UNKNOWN_SCHEMA)
-                self.next_offset = offset + 1
-                continue
-            except UndecodableError:
-                self._alerts.passed_over(AUDIT.name, self._partition, offset, UNDECODABLE)
+            event = self._decoded(record)
+            if event is None:
                 self.next_offset = offset + 1
                 continue
             if self._is_skipped(offset, event.seq):
@@ -149,6 +144,18 @@ class LedgerPlace:
                 text = message_text(self._origin, clock, rows.get(target, ()))
                 messages.append(Outgoing(DETECT_USE.name, None, text.encode(), {}, target))
         return Handled(messages, self.next_offset, problem)
+
+    def _decoded(self, record: Incoming) -> Event | None:
+        """Return the event; None where it cannot be read, which is counted the first time."""
+        try:
+            return decode_sealed_event(record.value or b"")
+        except UnknownSchemaError:
+            reason = UNKNOWN_SCHEMA
+        except UndecodableError:
+            reason = UNDECODABLE
+        if record.offset >= self._sent:
+            self._alerts.passed_over(AUDIT.name, self._partition, record.offset, reason)
+        return None
 
     def _is_skipped(self, offset: int, seq: int) -> bool:
         """Tell whether numbers are missing that nobody has handled.
