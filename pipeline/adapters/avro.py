@@ -94,24 +94,6 @@ class Contract:
             raise UnknownSchemaError(f"schema fingerprint {data[2:HEADER_BYTES].hex()} is none of {self.name}")
         return writer
 
-    def decode_trusted(self, data: bytes) -> Record:
-        """Read single-object bytes that are known to be ours, by a hash; raises what `decode` raises.
-
-        Only that they can be read and that nothing is left over is looked at.
-        """
-        writer = self.writer_of(data)
-        stream = io.BytesIO(data)
-        stream.seek(HEADER_BYTES)
-        try:
-            # names are the same in all versions' fields: the newest as it is, older ones by resolution
-            record: Any = fastavro.schemaless_reader(stream, writer, None if writer is self.schema else self.schema)
-        except Exception as error:  # noqa: BLE001 - the C reader raises whatever the bytes provoke
-            raise UndecodableError(f"not a {self.name}: {type(error).__name__}") from None
-        if stream.tell() != len(data):
-            raise UndecodableError(f"bytes behind the {self.name}")
-        assert isinstance(record, dict)
-        return record
-
     def decode_body(self, data: bytes, at: int, writer: Any) -> Record:
         """Read the bare Avro body that begins at `at`, written with schema `writer`; raises UndecodableError."""
         stream = io.BytesIO(data)

@@ -15,6 +15,7 @@ It takes options from the environment before those given to it: it is given an e
 import asyncio
 import ssl
 from collections.abc import AsyncIterable, Callable, Iterable, Iterator, Mapping, Sequence
+from operator import itemgetter
 from typing import Any, Final, NamedTuple, Protocol
 
 import aiokafka
@@ -34,6 +35,8 @@ HEARTBEATS_A_SESSION: Final = 5
 FETCH_BYTES_MAX: Final = 4 * 1024 * 1024
 """At least the largest event."""
 BATCH_BYTES_MAX: Final = 512 * 1024
+BATCH_SPAN_MS: Final = 60_000
+"""What is read after a standstill is cut by time, so that partitions take turns."""
 BATCHES_WAITING: Final = 8
 """Batches that were fetched and not yet handled, of all partitions together."""
 
@@ -308,20 +311,29 @@ class _Batch(NamedTuple):
 
 
 class _Batches(DefaultSchedulingStrategy):
-    """Hands over what was fetched a batch at a time, partition by partition in turn."""
+    """Hands over what was fetched a batch at a time."""
 
     batch_records = 500
 
     def iterate(self, records: Mapping[TP, list[Any]]) -> Iterator[tuple[TP, Any]]:
-        """Cut each partition's records into batches; of many small ones as many as come."""
-        batches = {tp: list(self._cut(fetched)) for tp, fetched in records.items()}
-        return super().iterate(batches)
+        """Cut each partition's records into batches, and hand over the older ones first, whatever their partition.
+
+        So partitions that were written at the same time are read at the same time, also after a standstill.
+        """
+        batches: list[tuple[int, TP, _Batch]] = []
+        for tp, fetched in records.items():
+            latest = 0  # a partition's own order stays, whatever its producer's clock did
+            for batch in self._cut(fetched):
+                latest = max(latest, batch.records[0].timestamp)
+                batches.append((latest, tp, batch))
+        return iter([(tp, batch) for _, tp, batch in sorted(batches, key=itemgetter(0))])
 
     def _cut(self, fetched: list[Any]) -> Iterator[_Batch]:
         begin = size = 0
         for at, record in enumerate(fetched):
             size += record.serialized_value_size
-            if at - begin >= self.batch_records or size > BATCH_BYTES_MAX:
+            too_long = record.timestamp - fetched[begin].timestamp > BATCH_SPAN_MS
+            if at - begin >= self.batch_records or size > BATCH_BYTES_MAX or too_long:
                 if at > begin:
                     yield _Batch(fetched[begin:at])
                 begin, size = at, record.serialized_value_size

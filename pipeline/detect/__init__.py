@@ -8,7 +8,7 @@ partition over reads them, and then again what came after them, which says the s
 |---|---|
 | before a batch's alerts are acknowledged | its offset is not committed; it is handled again, to the same ids |
 | after that, before the commit | the same |
-| between two times that states are kept | the last ones are read, and what came behind them, silently up to the commit |
+| between two times that states are kept | the last ones are read, and what came after, silently up to the commit |
 | while states are kept | a transaction: those before it hold |
 | an old worker wakes | its states are fenced; its rows and alerts are known by number and id |
 | a detector raises on an event | it is counted; the other detectors have the event |
@@ -19,7 +19,9 @@ partition over reads them, and then again what came after them, which says the s
 """
 
 import asyncio
+import gc
 import threading
+from typing import Final
 
 from pipeline.adapters import health
 from pipeline.adapters.faust_app import LedgerStream
@@ -32,6 +34,9 @@ from pipeline.settings import Settings
 
 __all__ = ["STALLED_EXIT_CODE", "StallClock", "run"]
 
+COLLECT: Final = (100_000, 20, 100)
+"""New objects before the collector looks at them, and how much rarer it looks at older ones."""
+
 _log = logger("detect")
 
 
@@ -42,6 +47,8 @@ def run(settings: Settings, stop: threading.Event) -> int:
     itself, without a commit. Raises BrokerError where topics or the broker are not there.
     """
     metrics = Metrics("detect")
+    # states are tuples without cycles, by the million: the collector would look through them again and again
+    gc.set_threshold(*COLLECT)
     return asyncio.run(_work(settings, stop, metrics))
 
 

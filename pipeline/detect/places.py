@@ -11,7 +11,7 @@ from pipeline.adapters.avro import UndecodableError, UnknownSchemaError
 from pipeline.adapters.detect_state import StateTopic, Written
 from pipeline.adapters.faust_app import Handled, Incoming, Outgoing, Place
 from pipeline.adapters.kafka.client import end_offsets, offsets_at
-from pipeline.adapters.ledger_codec import decode_sealed_event
+from pipeline.adapters.ledger_codec import decode_used_event
 from pipeline.adapters.logs import logger
 from pipeline.adapters.usage_codec import UsageDecoder
 from pipeline.detect.alerts import FAULT, UNDECODABLE, UNKNOWN_SCHEMA, AlertMaker
@@ -148,7 +148,7 @@ class LedgerPlace:
     def _decoded(self, record: Incoming) -> Event | None:
         """Return the event; None where it cannot be read, which is counted the first time."""
         try:
-            return decode_sealed_event(record.value or b"")
+            return decode_used_event(record.value or b"")
         except UnknownSchemaError:
             reason = UNKNOWN_SCHEMA
         except UndecodableError:
