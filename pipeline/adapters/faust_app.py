@@ -32,10 +32,12 @@ from pipeline.adapters.logs import logger
 from pipeline.settings import KafkaSettings, Settings
 
 HEARTBEATS_A_SESSION: Final = 5
-FETCH_BYTES_MAX: Final = 4 * 1024 * 1024
-"""At least the largest event."""
+FETCH_BYTES: Final = 64 * 1024
+"""Of one partition at once, or a batch that is larger: so that, far behind, partitions stay together."""
+FETCH_WAIT_MS: Final = 20
+SEND_BYTES_MAX: Final = 4 * 1024 * 1024
 BATCH_BYTES_MAX: Final = 512 * 1024
-BATCH_SPAN_MS: Final = 60_000
+BATCH_SPAN_MS: Final = 300_000
 """What is read after a standstill is cut by time, so that partitions take turns."""
 BATCHES_WAITING: Final = 8
 """Batches that were fetched and not yet handled, of all partitions together."""
@@ -238,6 +240,8 @@ class _ConsumerThread(AIOKafkaConsumerThread):
         consumer = super()._create_worker_consumer(transport)
         assert consumer._isolation_level == "read_uncommitted", "the library took another way"  # noqa: SLF001
         consumer._isolation_level = "read_committed"  # noqa: SLF001 - read when the consumer starts
+        # an idle partition's question keeps the next one from being asked: it must not wait long for its answer
+        consumer._fetch_max_wait_ms = FETCH_WAIT_MS  # noqa: SLF001
         return consumer
 
     def on_crash(self, msg: str, *fmt: Any, **kwargs: Any) -> None:  # noqa: ARG002 - the base class's names
@@ -267,6 +271,9 @@ class _Consumer(Consumer):
             tp,
             generation_id=self.app.consumer_generation_id,
         )
+
+    def on_buffer_full(self, tp: TP) -> None:
+        """Fetch on: a full buffer makes the fetcher wait, and leaving one partition out would let others run ahead."""
 
     async def _add_gap(self, tp: TP, offset_from: int, offset_to: int) -> None:
         """Forget it: what is between two messages is a batch, or markers, and what is committed is said below."""
@@ -362,9 +369,9 @@ def _app(settings: Settings, group: str) -> _App:
         broker_request_timeout=max(detect.session_timeout_ms, settings.kafka.request_timeout_ms) / 1000 + 1,
         broker_commit_interval=detect.commit_interval_ms / 1000,
         consumer_auto_offset_reset="earliest",
-        consumer_max_fetch_size=FETCH_BYTES_MAX,
+        consumer_max_fetch_size=FETCH_BYTES,
         producer_acks=-1,
-        producer_max_request_size=FETCH_BYTES_MAX,
+        producer_max_request_size=SEND_BYTES_MAX,
         producer_request_timeout=detect.stall_timeout_s,
         processing_guarantee="at_least_once",
         datadir=str(settings.data_dir.absolute() / "detect"),

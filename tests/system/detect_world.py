@@ -101,8 +101,8 @@ class Ledger:
             self.producer.produce(AUDIT.name, value, b"nobody", partition)
         self.producer.commit_transaction(10)
 
-    def commit_uses(self, uses: Iterable[tuple[str, UsageRecord]], at_ms: int | None = None) -> None:
-        """Charge these records in one transaction, as they come in; `at_ms`: when, as the broker was told."""
+    def commit_uses(self, uses: Iterable[tuple[str, UsageRecord]], days_ago: int | None = None) -> None:
+        """Charge these records in one transaction, as they come in; `days_ago`: the broker is told so."""
         self.producer.begin_transaction()
         for account, record in uses:
             partition = partition_of(account, PARTITIONS)
@@ -111,7 +111,7 @@ class Ledger:
             self.clocks[partition] = max(self.clocks[partition], record.start_time + record.duration_ms)
             event = priced(record, account, seq + 1, account_seq + 1, before, self.clocks[partition])
             value, event_hash = encode_event(event, usage_body_of(event.usage), previous)
-            when = {} if at_ms is None else {"timestamp": at_ms}
+            when = {} if days_ago is None else {"timestamp": self.clocks[partition] - days_ago * 86_400_000}
             self.producer.produce(AUDIT.name, value, account.encode(), partition, **when)
             self.producer.poll(0)
             self.heads[partition] = (seq + 1, event_hash)
