@@ -5,10 +5,10 @@ from collections.abc import Iterable, Mapping
 from typing import Final
 
 from pipeline.adapters.avro import ALERT
-from pipeline.adapters.faust_app import Outgoing
 from pipeline.adapters.ledger_codec import iso_time
 from pipeline.adapters.logs import logger
 from pipeline.adapters.metrics import Counter, Metrics
+from pipeline.adapters.stream_types import Outgoing
 from pipeline.domain.detectors.engine import Fault
 from pipeline.domain.detectors.finding import Finding
 from pipeline.topics import ALERT_RAISED

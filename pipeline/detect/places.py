@@ -9,10 +9,10 @@ from typing import Any, Final, NamedTuple
 
 from pipeline.adapters.avro import UndecodableError, UnknownSchemaError
 from pipeline.adapters.detect_state import StateTopic, Written
-from pipeline.adapters.faust_app import Handled, Incoming, Outgoing, Place
 from pipeline.adapters.kafka.client import end_offsets, offsets_at
 from pipeline.adapters.ledger_codec import decode_used_event
 from pipeline.adapters.logs import logger
+from pipeline.adapters.stream_types import Handled, Incoming, Outgoing, Place
 from pipeline.adapters.usage_codec import UsageDecoder
 from pipeline.detect.alerts import FAULT, UNDECODABLE, UNKNOWN_SCHEMA, AlertMaker
 from pipeline.domain.detectors.engine import make_parts

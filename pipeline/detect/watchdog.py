@@ -7,12 +7,12 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from pipeline.adapters.faust_app import Place
 from pipeline.adapters.kafka.client import BrokerError, KafkaException, admin, end_offsets, first_offsets
 from pipeline.adapters.kafka.reader import FollowingReader
 from pipeline.adapters.logs import logger
 from pipeline.adapters.metrics import Metrics
 from pipeline.adapters.progress import DETECT_GROUP, committed_offsets
+from pipeline.adapters.stream_types import Place
 from pipeline.settings import Settings
 
 STALLED_EXIT_CODE: Final = 3

@@ -9,12 +9,12 @@ from typing import Final
 from pipeline.adapters.avro import CATALOGUE_VERSION
 from pipeline.adapters.detect_state import StateTopic
 from pipeline.adapters.detector_reference import read_cells, read_parameters, reference
-from pipeline.adapters.faust_app import Handled, Incoming, Place
 from pipeline.adapters.kafka.client import BrokerError
 from pipeline.adapters.kafka.reader import FollowingReader
 from pipeline.adapters.kafka.topics import describe_topics
 from pipeline.adapters.logs import logger
 from pipeline.adapters.metrics import Metrics
+from pipeline.adapters.stream_types import Handled, Incoming, Place
 from pipeline.detect.alerts import AlertMaker
 from pipeline.detect.places import DeadLetterPlace, Input, LedgerPlace, Position, SharedPlace
 from pipeline.domain.detectors import Parameters
