@@ -78,7 +78,7 @@ def test_no_alert_is_lost_when_workers_are_killed(start, ledger, alerts):
     seen: set[str] = set()
     for _ in range(3):
         enough = len(seen) + 100
-        worker = start(batch_records=20)
+        worker = start(batch_records=1)
         wait_until(lambda enough=enough: len({a["account"] for a in alerts.of(*accounts)}) > enough)
         worker.kill()
         seen = {alert["account"] for alert in alerts.of(*accounts)}

@@ -103,10 +103,6 @@ def read_message(data: bytes, reference: Reference) -> Message:
 
 def _row(row: Any, reference: Reference) -> Row:
     bits, (number, quiet, clock, since, kind, account, charge_id, received_at, *fields) = row
-    use = use_of(UsageRecord._make(fields), account, clock, reference, since)
-    return Row(
-        number,
-        _VIEWS[bits],
-        bool(quiet),
-        use._replace(kind=kind, charge_id=charge_id, received_at=received_at),
-    )
+    usage = UsageRecord._make(fields)
+    use = use_of(usage, account, clock, reference, since, kind, charge_id, received_at=received_at)
+    return Row(number, _VIEWS[bits], bool(quiet), use)

@@ -80,12 +80,17 @@ class EventStream:
             return None
         clock = event.clock if self._arrivals else self._clock.see(usage.start_time)
         since = self._engine.since(line_of(usage), usage.start_time, clock)
-        return use_of(usage, event.account or None, clock, self._reference, since)._replace(
-            kind=event.kind,
-            charge_id=charge_id,
-            amount_micros=event.amount_micros,
-            free_octets=_free_octets(event, usage),
-            received_at=usage.received_at if self._arrivals else None,
+        return use_of(
+            usage,
+            event.account or None,
+            clock,
+            self._reference,
+            since,
+            event.kind,
+            charge_id,
+            event.amount_micros,
+            _free_octets(event, usage),
+            usage.received_at if self._arrivals else None,
         )
 
 
