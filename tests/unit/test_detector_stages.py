@@ -178,6 +178,18 @@ def test_rows_that_come_again_are_not_counted_again():
     assert taken == straight()
 
 
+def test_marks_are_taken_over():
+    """Clock, times and numbers: after a restart as before, so rows from before are still known."""
+    stages = Stages()
+    for batch in batches():
+        stages.take(batch)
+    stages.keep()
+    before = {name: json.loads(json.dumps(stage.marks())) for name, stage in stages.all.items()}
+    assert before["shared-0"]["clock"] > EVENING
+    stages.revive()
+    assert {name: json.loads(json.dumps(stage.marks())) for name, stage in stages.all.items()} == before
+
+
 def test_of_what_is_history_nothing_is_said():
     """It is remembered all the same: what was open is not opened again by what comes after it."""
     stages = Stages()
