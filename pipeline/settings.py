@@ -118,6 +118,15 @@ class DetectSettings(_Section):
     )
     delivery_retry_ms: PositiveInt = Field(1_000, description="before an alert that was not acknowledged is sent again")
     stop_timeout_s: PositiveInt = Field(10, description="a worker that has not drained by then is ended all the same")
+    cells_file: Path | None = Field(None, description="CSV cell,latitude,longitude: places of cells")
+    batch_records: PositiveInt = Field(500, description="events handled before their alerts are sent")
+    keep_events: PositiveInt = Field(100_000, description="states are kept after so many records of a partition")
+    keep_interval_s: PositiveInt = Field(30, description="and after so long, if there were any")
+    quiet_hours: PositiveInt = Field(
+        24, description="a worker without a memory reads what is older than this for its memory alone"
+    )
+    replay_raises: bool = Field(False, description="alerts of what is older than that as well: an old ledger again")
+    memory_days: PositiveInt = Field(35, description="so far back it then begins to read")
 
 
 class AuditSettings(_Section):

@@ -18,7 +18,7 @@ RAW_BYTES_MAX: Final = MIB
 
 
 class Topic(NamedTuple):
-    """A topic of the contract.
+    """A topic of the contract, or of one process alone (`charging.detect.…`).
 
     `partitions` None: one for each ledger partition. `config` is what the broker is told at creation.
     """
@@ -95,6 +95,22 @@ CATALOGUE: Final = Topic(
     {"cleanup.policy": "compact", "compression.type": "zstd", "max.message.bytes": str(16 * MIB)},
     "version hash",
 )
+DETECT_USE: Final = Topic(
+    NAMESPACE + "charging.detect.use.v1",
+    None,
+    None,
+    {"retention.ms": str(7 * DAY_MS), "cleanup.policy": "delete", "max.message.bytes": str(4 * MIB)},
+    "none: a batch of uses, in the partition of the objects they touch",
+)
+"""Within detect: not for anybody else, and of no published schema."""
+DETECT_STATE: Final = Topic(
+    NAMESPACE + "charging.detect.state.v1",
+    None,
+    None,
+    {"cleanup.policy": "compact", "compression.type": "lz4"},
+    "place/detector/view|object",
+)
+"""Within detect: what its detectors remember."""
 
 TOPICS: Final = (
     USAGE_RECEIVED,
@@ -105,6 +121,8 @@ TOPICS: Final = (
     ALERT_RAISED,
     USAGE_DEAD_LETTER,
     CATALOGUE,
+    DETECT_USE,
+    DETECT_STATE,
 )
 ACCOUNT_TOPICS: Final = (USAGE_ACCEPTED, ACCOUNT_COMMAND, AUDIT)
 """The three that must have the same number of partitions: an account's partition is the same in each."""

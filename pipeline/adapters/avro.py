@@ -83,12 +83,16 @@ class Contract:
 
     def decode(self, data: bytes) -> Record:
         """Read single-object bytes of any published version; raises UnknownSchemaError or UndecodableError."""
+        return self.decode_body(data, HEADER_BYTES, self.writer_of(data))
+
+    def writer_of(self, data: bytes) -> Any:
+        """Return the published schema these bytes name; raises UnknownSchemaError or UndecodableError."""
         if data[:2] != MARKER or len(data) < HEADER_BYTES:
             raise UndecodableError("the value does not begin with C3 01 and a schema fingerprint")
         writer = self._by_fingerprint.get(data[2:HEADER_BYTES])
         if writer is None:
             raise UnknownSchemaError(f"schema fingerprint {data[2:HEADER_BYTES].hex()} is none of {self.name}")
-        return self.decode_body(data, HEADER_BYTES, writer)
+        return writer
 
     def decode_body(self, data: bytes, at: int, writer: Any) -> Record:
         """Read the bare Avro body that begins at `at`, written with schema `writer`; raises UndecodableError."""

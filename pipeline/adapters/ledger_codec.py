@@ -31,7 +31,7 @@ from pipeline.domain.ledger import (
 )
 from pipeline.domain.usage import AcceptedUsage
 from pipeline.domain.wire import WireError, event_body, read_accepted_usage
-from pipeline.domain.wire_replay import read_bare_event
+from pipeline.domain.wire_replay import read_bare_event, read_used_event
 
 _LINE_FIELDS: Final = Line._fields
 _FIRST_MS: Final = -62_135_596_800_000
@@ -124,6 +124,24 @@ def decode_event(data: bytes) -> StoredEvent:
     """
     record = AUDIT_EVENT.decode(data)
     return StoredEvent(_event(record), record["previous_hash"], record["hash"])
+
+
+def decode_used_event(data: bytes) -> Event:
+    """Read an event with its record and what its lines gave and took; several times as fast as `decode_event`.
+
+    The bytes must hash to the hash they end in: then they are what charge wrote. Raises UnknownSchemaError or
+    UndecodableError.
+    """
+    AUDIT_EVENT.writer_of(data)
+    if len(data) < HEADER_BYTES + 2 * HASH_BYTES or data[-HASH_BYTES:] != expected_hash(data):
+        raise UndecodableError("the bytes do not hash to the hash they end in")
+    event = None
+    if data[:HEADER_BYTES] == AUDIT_EVENT.header:
+        try:
+            event = read_used_event(data, HEADER_BYTES)
+        except WireError as error:
+            raise UndecodableError(str(error)) from None
+    return decode_event(data).event if event is None else event  # an older version, or a command's
 
 
 def decode_bare_event(data: bytes) -> StoredEvent:

@@ -82,9 +82,12 @@ DETECT: Final = (
         "chargeline_detect_unreadable_total", COUNTER, "Events passed over because they could not be read.", ("reason",)
     ),
     Definition(
+        "chargeline_detect_faults_total", COUNTER, "Events that one detector failed on; others had them.", ("detector",)
+    ),
+    Definition(
         "chargeline_detect_failed_deliveries_total", COUNTER, "Attempts to send an alert that failed; each is repeated."
     ),
-    Definition("chargeline_detect_partitions", GAUGE, "Ledger partitions that this process reads."),
+    Definition("chargeline_detect_partitions", GAUGE, "Partitions that this process reads, of all its topics."),
     Definition("chargeline_detect_lag_records", GAUGE, "Offsets of this process's partitions not yet done."),
 )
 AUDIT: Final = (

@@ -219,18 +219,27 @@ def read_usage_record(data: bytes, at: int) -> UsageRecord:
 def read_accepted_usage(data: bytes, at: int) -> AcceptedUsage:
     """Read the accepted record whose body begins at `at` and ends with the data; raises WireError."""
     try:
-        record, at = _read_record(data, at)
-        account, at = _read_string(data, at)
-        received_at, at = _read_long(data, at)
-        source_topic, at = _read_string(data, at)
-        source_partition, at = _read_int(data, at)
-        source_offset, at = _read_long(data, at)
-        on_net, at = _read_boolean(data, at)
+        usage, at = accepted_part(data, at)
     except (IndexError, UnicodeDecodeError) as error:
         raise WireError(f"not an accepted_usage: {type(error).__name__}") from None
     if at != len(data):
         raise WireError(f"{len(data) - at} bytes behind the accepted_usage")
-    return AcceptedUsage(*record, account, received_at, source_topic, source_partition, source_offset, on_net)
+    return usage
+
+
+def accepted_part(data: bytes, at: int) -> tuple[AcceptedUsage, int]:
+    """Read the accepted record whose body begins at `at`, and return where it ends.
+
+    Raises WireError, or IndexError and UnicodeDecodeError where the data are not long enough or no text.
+    """
+    record, at = _read_record(data, at)
+    account, at = _read_string(data, at)
+    received_at, at = _read_long(data, at)
+    source_topic, at = _read_string(data, at)
+    source_partition, at = _read_int(data, at)
+    source_offset, at = _read_long(data, at)
+    on_net, at = _read_boolean(data, at)
+    return AcceptedUsage(*record, account, received_at, source_topic, source_partition, source_offset, on_net), at
 
 
 def _read_record(data: bytes, at: int) -> tuple[UsageRecord, int]:

@@ -7,11 +7,14 @@ bytes that charge wrote, so no second check is made of each of them; only the en
 Source: Apache Avro 1.12 specification, "Binary Encoding". Tests hold the steps against the published schema.
 """
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from pipeline.domain.ledger import Effects, Event, Position, Positions, SeenEffect, SessionEffect
+from pipeline.domain.ledger import Effects, Event, Line, Position, Positions, SeenEffect, SessionEffect
 from pipeline.domain.outcome import KINDS
-from pipeline.domain.wire import WireError
+from pipeline.domain.wire import WireError, accepted_part
+
+if TYPE_CHECKING:
+    from pipeline.domain.usage import AcceptedUsage
 
 STRING: Final = 0
 LONG: Final = 1
@@ -27,6 +30,13 @@ USAGE: Final = bytes((0, 0, 3, 4, 4, 2, 2, 2, 2, 1, 1, 1, 1, 1, 4, 2, 2, 3, 2, 3
 LINE: Final = bytes((0, 0, 0, 2, 2, 1, 1, 0, 2, 1, 2, 5, 1, 2, 1, 1, 0, 0, 1, 3, 3, 2, 2, 2))
 STEP: Final = bytes((0, 0, 0, 0, 1, 0))
 
+_QUANTITY: Final = 5
+_ALLOWANCE: Final = 8
+"""Where these fields stand in a line; what an allowance gave and the price of a unit stand behind the second."""
+_NO_LINE: Final = Line(
+    "", "", "", None, None, 0, 0, "", None, 0, None, (), 0, None, 0, 0, "", "", 0, None, None, None, None, None
+)
+
 _HASHES_BYTES: Final = 64
 _DIGEST_BYTES: Final = 32
 _TOPIC_ID_BYTES: Final = 16
@@ -38,19 +48,37 @@ def read_bare_event(data: bytes, start: int) -> Event | None:
     None where it holds a command: those are few, and read in full. Raises WireError where the ends do not meet.
     """
     try:
-        return _read(data, start)
+        return _read(data, start, False)
     except (IndexError, UnicodeDecodeError):
         raise WireError("the bytes are no event") from None
 
 
-def _read(data: bytes, start: int) -> Event | None:
+def read_used_event(data: bytes, start: int) -> Event | None:
+    """Read an event's body that begins at `start` with its record, and of its lines what each gave and took.
+
+    A line's rule, rates, steps and meter are left empty. None where it holds a command. Raises WireError where the ends
+    do not meet.
+    """
+    try:
+        return _read(data, start, True)
+    except (IndexError, UnicodeDecodeError):
+        raise WireError("the bytes are no event") from None
+
+
+def _read(data: bytes, start: int, used: bool) -> Event | None:
     seq, at = _long(data, start)
     kind = KINDS[data[at] >> 1]
     event_id, at = _string(data, at + 1)
     account, at = _string(data, at)
     account_seq, at = _long(data, at)
+    record: AcceptedUsage | None = None
     has_usage = data[at]
-    at = at + 1 if has_usage == 0 else _skip(data, at + 1, USAGE)
+    at += 1
+    if has_usage != 0:
+        if used:
+            record, at = accepted_part(data, at)
+        else:
+            at = _skip(data, at, USAGE)
     if data[at] != 0:
         return None
     digest: bytes | None = None
@@ -60,7 +88,11 @@ def _read(data: bytes, start: int) -> Event | None:
         at += _DIGEST_BYTES
     reason, at = _optional_string(data, at + 1)
     detail, at = _optional_string(data, at)
-    at = _skip_array(data, at, LINE)
+    lines: tuple[Line, ...] = ()
+    if used:
+        lines, at = _lines(data, at)
+    else:
+        at = _skip_array(data, at, LINE)
     amount, at = _long(data, at)
     currency, at = _optional_string(data, at)
     before, at = _long(data, at)
@@ -80,12 +112,12 @@ def _read(data: bytes, start: int) -> Event | None:
         event_id=event_id,
         account=account,
         account_seq=account_seq,
-        usage=None,
+        usage=record,
         command=None,
         digest=digest,
         reason=reason,
         detail=detail,
-        lines=(),
+        lines=lines,
         amount_micros=amount,
         currency=currency,
         balance_before_micros=before,
@@ -96,6 +128,27 @@ def _read(data: bytes, start: int) -> Event | None:
         positions=Positions(usage, command, catalogue),
         epoch=epoch,
     )
+
+
+def _lines(data: bytes, at: int) -> tuple[tuple[Line, ...], int]:
+    found: list[Line] = []
+    count, at = _long(data, at)
+    while count != 0:
+        for _ in range(count):
+            at = _skip(data, at, LINE[:_QUANTITY])
+            quantity, at = _long(data, at)
+            at = _skip(data, at, LINE[_QUANTITY + 1 : _ALLOWANCE])
+            allowance, at = _optional_string(data, at)
+            allowance_used, at = _long(data, at)
+            unit_price, at = _optional_string(data, at)
+            at = _skip(data, at, LINE[_ALLOWANCE + 3 :])
+            found.append(
+                _NO_LINE._replace(
+                    quantity=quantity, allowance=allowance, allowance_used=allowance_used, unit_price=unit_price
+                )
+            )
+        count, at = _long(data, at)
+    return tuple(found), at
 
 
 def _effects(data: bytes, at: int) -> tuple[Effects, int]:

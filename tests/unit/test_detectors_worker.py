@@ -8,28 +8,28 @@ from pipeline.settings import KafkaSettings
 def test_a_partition_stalls_when_it_stands_still_with_records_for_the_whole_time():
     """Not at the time-out, but behind it; and it is the one that stands that is named."""
     clock = StallClock(10)
-    assert clock.stalled(0, {1: 5, 2: 5}) is None
-    assert clock.stalled(6, {1: 5, 2: 6}) is None
-    assert clock.stalled(10, {1: 5, 2: 6}) is None
-    assert clock.stalled(10.1, {1: 5, 2: 6}) == 1
+    assert clock.stalled(0, {("t", 1): 5, ("t", 2): 5}) is None
+    assert clock.stalled(6, {("t", 1): 5, ("t", 2): 6}) is None
+    assert clock.stalled(10, {("t", 1): 5, ("t", 2): 6}) is None
+    assert clock.stalled(10.1, {("t", 1): 5, ("t", 2): 6}) == ("t", 1)
 
 
 def test_any_progress_begins_the_time_anew():
     """An offset that moved is progress, however little."""
     clock = StallClock(10)
-    assert clock.stalled(0, {1: 5}) is None
-    assert clock.stalled(9, {1: 6}) is None
-    assert clock.stalled(18, {1: 6}) is None
-    assert clock.stalled(19.5, {1: 6}) == 1
+    assert clock.stalled(0, {("t", 1): 5}) is None
+    assert clock.stalled(9, {("t", 1): 6}) is None
+    assert clock.stalled(18, {("t", 1): 6}) is None
+    assert clock.stalled(19.5, {("t", 1): 6}) == ("t", 1)
 
 
 def test_a_partition_without_waiting_records_has_no_time():
     """Idle, given away, or a broker that does not answer: nothing counts from before."""
     clock = StallClock(10)
-    assert clock.stalled(0, {1: 5}) is None
+    assert clock.stalled(0, {("t", 1): 5}) is None
     assert clock.stalled(8, {}) is None
-    assert clock.stalled(12, {1: 5}) is None
-    assert clock.stalled(21, {1: 5}) is None
+    assert clock.stalled(12, {("t", 1): 5}) is None
+    assert clock.stalled(21, {("t", 1): 5}) is None
 
 
 def test_the_broker_is_shown_what_its_protocol_asks_for(tmp_path):

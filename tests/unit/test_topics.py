@@ -39,7 +39,7 @@ def test_the_sign_bit_is_dropped():
 def test_topics_and_their_contracts():
     """Each topic is named once, ends in a version, and its values are of a published contract."""
     names = [topic.name for topic in TOPICS]
-    assert len(set(names)) == len(names) == 8
+    assert len(set(names)) == len(names) == 10
     assert {topic.schema for topic in TOPICS if topic.schema} == set(CONTRACTS)
     assert all(topic.partitions is None for topic in ACCOUNT_TOPICS)
 

@@ -9,7 +9,13 @@ from owner_world import Partition, small_day
 
 import schemas
 from pipeline.adapters.avro import UndecodableError, UnknownSchemaError
-from pipeline.adapters.ledger_codec import decode_bare_event, decode_event, encode_event, usage_body_of
+from pipeline.adapters.ledger_codec import (
+    decode_bare_event,
+    decode_event,
+    decode_used_event,
+    encode_event,
+    usage_body_of,
+)
 from pipeline.domain import wire_replay as wire
 from pipeline.domain.ledger import BoughtStep, Effects, SeenEffect, SessionEffect, fold
 
@@ -45,11 +51,28 @@ def test_the_steps_are_those_of_the_schema():
     assert steps_of(steps) == wire.STEP
 
 
+def used(value):
+    """The event as the strict reader has it; of its lines what is kept of them."""
+    event = decode_event(value).event
+    if event.command is not None:
+        return event
+    return event._replace(
+        lines=tuple(
+            wire._NO_LINE._replace(
+                quantity=line.quantity, allowance=line.allowance, allowance_used=line.allowance_used,
+                unit_price=line.unit_price,
+            )
+            for line in event.lines
+        )
+    )  # fmt: skip
+
+
 @pytest.mark.parametrize("made", [sample(), LedgerMaker()], ids=["every kind", "none"])
 def test_every_kind_of_event(made):
     """Right events of every kind, read both ways."""
     for value in made.values():
         assert decode_bare_event(value) == bare(value)
+        assert decode_used_event(value) == used(value)
 
 
 def test_a_real_day():
@@ -60,6 +83,7 @@ def test_a_real_day():
     partition.drain()
     values = partition.values()
     assert [decode_bare_event(value) for value in values] == [bare(value) for value in values]
+    assert [decode_used_event(value) for value in values] == [used(value) for value in values]
     both = [[(s.event, s.hash) for s in map(read, values)] for read in (decode_event, decode_bare_event)]
     assert fold(both[0]) == fold(both[1])
     assert opening()["account"] in fold(both[1]).accounts

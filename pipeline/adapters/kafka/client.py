@@ -56,6 +56,7 @@ __all__ = [
     "first_offsets",
     "group_consumer",
     "headers_of",
+    "offsets_at",
     "producer",
     "transactional_producer",
 ]
@@ -239,6 +240,11 @@ def end_offsets(
 def first_offsets(settings: Settings, partitions: Sequence[tuple[str, int]]) -> dict[tuple[str, int], int]:
     """Return the oldest offset still kept of each partition."""
     return _offsets(settings, partitions, OFFSET_BEGINNING, committed_only=False)
+
+
+def offsets_at(settings: Settings, partitions: Sequence[tuple[str, int]], time_ms: int) -> dict[tuple[str, int], int]:
+    """Return the offset of each partition's first record of this time or later; negative where there is none."""
+    return _offsets(settings, partitions, max(time_ms, 0), committed_only=False)
 
 
 def _offsets(

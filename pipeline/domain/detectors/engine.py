@@ -5,7 +5,7 @@ same.
 """
 
 from collections.abc import Iterator
-from typing import Final
+from typing import Final, NamedTuple
 
 from pipeline.domain.detectors.call_velocity import CallVelocity
 from pipeline.domain.detectors.concurrent_calls import ConcurrentCalls
@@ -18,7 +18,7 @@ from pipeline.domain.detectors.irsf import ManyAccounts, OneAccount
 from pipeline.domain.detectors.long_call import LongCall
 from pipeline.domain.detectors.new_device import NewDevice
 from pipeline.domain.detectors.parameters import DetectorParameters
-from pipeline.domain.detectors.part import Part, State, closing
+from pipeline.domain.detectors.part import ACCOUNT, CALLER, IMEI, LINE, RANGE, SOURCE, Part, State, closing
 from pipeline.domain.detectors.sequence import SequenceGap, SequenceRepeat
 from pipeline.domain.detectors.share import LateShare, RejectedShare
 from pipeline.domain.detectors.silent_source import SilentSource
@@ -28,12 +28,22 @@ from pipeline.domain.detectors.spending import RoamingCap, SpendBaseline, ZeroRa
 from pipeline.domain.detectors.traffic_season import TrafficSeason
 from pipeline.domain.detectors.use import Reference, Use
 from pipeline.domain.detectors.wangiri import Wangiri
-from pipeline.domain.usage import DATA, EVENT, MMS, SMS, VOICE
+from pipeline.domain.usage import MMS, SMS, VOICE
 
 _LINES_KEPT_MS: Final = 30 * DAY_MS
 _SWEEP_MS: Final = 6 * HOUR_MS
 """How often, by the clock, quiet alerts are closed and states that are too old are dropped."""
 
+OWN_VIEWS: Final = frozenset({LINE, ACCOUNT})
+"""Views whose every record is of one account."""
+SHARED_VIEWS: Final = frozenset({CALLER, RANGE, IMEI, SOURCE})
+"""Views of what many accounts touch."""
+DEAD_LETTERS: Final = "dead letters"
+"""Not a view: what a record that was refused counts for, its number and its share. It may come again, accepted."""
+LINES: Final = "lines"
+"""Among the kept states, the name of when each line was first and last seen."""
+
+_OF_DEAD_LETTERS: Final = (SequenceGap.name, RejectedShare.name)
 _CALLS: Final = (CallVelocity.name, ConcurrentCalls.name, LongCall.name, OneAccount.name, Wangiri.name)
 _MESSAGES: Final = (SmsFlood.name,)
 
@@ -72,59 +82,112 @@ def make_parts(parameters: DetectorParameters, reference: Reference, *, priced: 
     return tuple(parts)
 
 
-class Engine:
-    """Detectors and their states. Findings come in the order of the detectors; a state is JSON as it stands."""
+def part_name(part: Part) -> str:
+    """Return what a part's states are kept under: detector and view."""
+    return f"{part.name}/{part.view}"
 
-    def __init__(self, parts: tuple[Part, ...]) -> None:
-        self._parts = parts
-        self._states: list[dict[str, State]] = [{} for _ in parts]
-        both = [(part, states) for part, states in zip(parts, self._states, strict=True)]
-        self._of: dict[str, list[tuple[Part, dict[str, State]]]] = {
-            VOICE: [pair for pair in both if pair[0].name not in _MESSAGES],
-            DATA: [pair for pair in both if pair[0].name not in _CALLS + _MESSAGES],
-            SMS: [pair for pair in both if pair[0].name not in _CALLS],
-            MMS: [pair for pair in both if pair[0].name not in _CALLS],
-            EVENT: [pair for pair in both if pair[0].name not in _CALLS + _MESSAGES],
-        }
-        self._sources = next(pair for pair in both if isinstance(pair[0], SilentSource))
-        self._totals = next((pair for pair in both if isinstance(pair[0], ControlTotal)), None)
+
+class Fault(NamedTuple):
+    """A detector raised on a record: the others have had it all the same."""
+
+    detector: str
+    error: str
+
+
+class Change(NamedTuple):
+    """A state that is another one since it was last asked for; None: it is gone."""
+
+    part: str
+    key: str
+    state: State | None
+
+
+Held = tuple[Part, dict[str, State], set[str] | None]
+
+
+class Engine:
+    """Detectors and their states. Findings come in the order of the detectors; a state is JSON as it stands.
+
+    `kept`: changes of states are remembered until they are asked for, and a detector that raises is a fault in
+    `faults`, for a worker must go on; otherwise it raises.
+    """
+
+    def __init__(self, parts: tuple[Part, ...], *, kept: bool = False) -> None:
+        self.faults: list[Fault] = []
+        self._kept = kept
+        self._held: list[Held] = [(part, {}, set() if kept else None) for part in parts]
+        self._of: dict[tuple[str, frozenset[str] | None], list[Held]] = {}
+        self._sources = next((held for held in self._held if isinstance(held[0], SilentSource)), None)
+        self._totals = next((held for held in self._held if isinstance(held[0], ControlTotal)), None)
         self._lines: dict[str, tuple[int, int]] = {}
         """when each line was first seen, and the clock when it was last, to the day"""
+        self._changed_lines: set[str] | None = set() if kept else None
         self._looked_at = 0
         self._swept_at = 0
 
-    def observe(self, use: Use) -> list[Finding]:
-        """Take one record, which is no copy of one before; return what it opens, updates or closes."""
+    def observe(self, use: Use, views: frozenset[str] | None = None) -> list[Finding]:
+        """Take one record, which is no copy of one before; return what it opens, updates or closes.
+
+        `views`: only detectors with these; None: all of them.
+        """
         found: list[Finding] = []
         clock = use.clock
-        for part, states in self._of[use.usage.service]:
-            key = part.key(use)
-            if key is None:
+        chosen = self._of.get((use.usage.service, views))
+        if chosen is None:
+            chosen = self._of[use.usage.service, views] = self._choose(use.usage.service, views)
+        for part, states, changed in chosen:
+            try:
+                key = part.key(use)
+                if key is None:
+                    continue
+                state = states.get(key)
+                if state is not None and state.episode is not None and clock - state.episode.last > part.quiet_ms:
+                    found.append(closing(part.name, state.episode, clock))
+                    states[key] = state = state._replace(episode=None)
+                    if changed is not None:
+                        changed.add(key)
+                after, said = part.step(state, use)
+            except Exception as error:
+                if not self._kept:
+                    raise
+                self.faults.append(Fault(part.name, type(error).__name__))
                 continue
-            state = states.get(key)
-            if state is not None and state.episode is not None and clock - state.episode.last > part.quiet_ms:
-                found.append(closing(part.name, state.episode, clock))
-                states[key] = state = state._replace(episode=None)
-            after, said = part.step(state, use)
             if after is not state and after is not None:
                 states[key] = after
+                if changed is not None:
+                    changed.add(key)
             if said:
                 found += said
         if clock - self._looked_at >= MINUTE_MS:
             found += self._look(clock)
         return found
 
+    def tick(self, clock: int) -> list[Finding]:
+        """Take the time where no record came; return what only time can say. A time gone by says nothing."""
+        return self._look(clock) if clock - self._looked_at >= MINUTE_MS else []
+
+    def _choose(self, service: str, views: frozenset[str] | None) -> list[Held]:
+        without: tuple[str, ...] = {VOICE: _MESSAGES, SMS: _CALLS, MMS: _CALLS}.get(service, _CALLS + _MESSAGES)
+        return [
+            held
+            for held in self._held
+            if held[0].name not in without
+            and (views is None or held[0].view in views or (DEAD_LETTERS in views and held[0].name in _OF_DEAD_LETTERS))
+        ]
+
     def since(self, line: str, start: int, clock: int) -> int:
         """Return when the line was first seen: with this record, if it is new."""
         known = self._lines.get(line)
         if known is None or clock - known[1] > DAY_MS:
             known = self._lines[line] = (start if known is None else known[0], clock)
+            if self._changed_lines is not None:
+                self._changed_lines.add(line)
         return known[0]
 
     def declare(self, declared: Declared) -> list[Finding]:
         """Take what a source says that it sent; return what does not agree. Needs the control totals' detector."""
         assert self._totals is not None, "control totals are counted where they are declared"
-        part, states = self._totals
+        part, states, _ = self._totals
         assert isinstance(part, ControlTotal)
         state, found = part.declare(states.get(declared.source), declared)
         if state is not None:
@@ -133,19 +196,50 @@ class Engine:
 
     def states(self) -> Iterator[tuple[Part, str, State]]:
         """Yield every state with its detector and key."""
-        for part, states in zip(self._parts, self._states, strict=True):
+        for part, states, _ in self._held:
             for key, state in states.items():
                 yield part, key, state
+
+    def changes(self) -> list[Change]:
+        """Return the states that are others than when this was last asked, in the order of the detectors."""
+        found: list[Change] = []
+        for part, states, changed in self._held:
+            if changed:
+                name = part_name(part)
+                found += [Change(name, key, states.get(key)) for key in changed]
+                changed.clear()
+        if self._changed_lines:
+            found += [Change(LINES, line, self._lines.get(line)) for line in self._changed_lines]
+            self._changed_lines.clear()
+        return found
+
+    def times(self) -> tuple[int, int]:
+        """Return when it last looked at what only time can say, and when it last swept: kept beside the states."""
+        return self._looked_at, self._swept_at
+
+    def restore(self, states: list[Change], times: tuple[int, int]) -> None:
+        """Take over kept states of an engine with the same detectors; those of a detector that is none are left."""
+        held = {part_name(part): known for part, known, _ in self._held}
+        for part, key, state in states:
+            if part == LINES:
+                assert state is not None, "what is gone is not kept"
+                self._lines[key] = state
+            elif part in held:
+                held[part][key] = state
+        self._looked_at, self._swept_at = times
 
     def _look(self, clock: int) -> list[Finding]:
         """Ask what only time can say: sources that are silent, alerts that are quiet, states that are too old."""
         self._looked_at = clock
         found: list[Finding] = []
-        part, states = self._sources
-        assert isinstance(part, SilentSource)
-        for key, state in states.items():
-            states[key], said = part.tick(key, state, clock)
-            found += said
+        if self._sources is not None:
+            part, states, changed = self._sources
+            assert isinstance(part, SilentSource)
+            for key, state in states.items():
+                states[key], said = part.tick(key, state, clock)
+                if said and changed is not None:
+                    changed.add(key)
+                found += said
         if clock - self._swept_at >= _SWEEP_MS:
             self._swept_at = clock
             found += self._sweep(clock)
@@ -153,7 +247,7 @@ class Engine:
 
     def _sweep(self, clock: int) -> list[Finding]:
         found: list[Finding] = []
-        for part, states in zip(self._parts, self._states, strict=True):
+        for part, states, changed in self._held:
             oldest, quiet_ms = clock - part.kept_ms, part.quiet_ms
             gone = []
             for key, state in states.items():
@@ -164,8 +258,15 @@ class Engine:
                 elif clock - episode.last > quiet_ms:
                     found.append(closing(part.name, episode, clock))
                     states[key] = state._replace(episode=None)
+                    if changed is not None:
+                        changed.add(key)
             for key in gone:
                 del states[key]
-        for line in [line for line, (_, last) in self._lines.items() if last < clock - _LINES_KEPT_MS]:
+            if changed is not None:
+                changed.update(gone)
+        old = [line for line, (_, last) in self._lines.items() if last < clock - _LINES_KEPT_MS]
+        for line in old:
             del self._lines[line]
+        if self._changed_lines is not None:
+            self._changed_lines.update(old)
         return found

@@ -5,7 +5,7 @@ from typing import Final
 from pipeline.domain.detectors.engine import Engine
 from pipeline.domain.detectors.event_time import DAY_MS, Clock
 from pipeline.domain.detectors.finding import Finding
-from pipeline.domain.detectors.use import Reference, line_of, use_of
+from pipeline.domain.detectors.use import Reference, Use, line_of, use_of
 from pipeline.domain.ledger import Event
 from pipeline.domain.outcome import DUPLICATE, REVIEW
 from pipeline.domain.usage import DATA, AcceptedUsage, UsageRecord
@@ -68,22 +68,29 @@ class EventStream:
 
     def take(self, event: Event, charge_id: str) -> list[Finding]:
         """Return what the use in this event opens, updates or closes; copies, and what was seen before, say nothing."""
+        use = self.use(event, charge_id)
+        return [] if use is None else self._engine.observe(use)
+
+    def use(self, event: Event, charge_id: str) -> Use | None:
+        """Return the use in this event as detectors see it; None: there is none, or it was counted before."""
         usage = event.usage
         if usage is None or event.command is not None or event.kind == DUPLICATE:
-            return []
+            return None
         if event.kind == REVIEW and event.reason == CONFLICTING_COPY:
-            return []
+            return None
         clock = event.clock if self._arrivals else self._clock.see(usage.start_time)
         since = self._engine.since(line_of(usage), usage.start_time, clock)
-        use = use_of(usage, event.account or None, clock, self._reference, since)
-        return self._engine.observe(
-            use._replace(
-                kind=event.kind,
-                charge_id=charge_id,
-                amount_micros=event.amount_micros,
-                free_octets=_free_octets(event, usage),
-                received_at=usage.received_at if self._arrivals else None,
-            )
+        return use_of(
+            usage,
+            event.account or None,
+            clock,
+            self._reference,
+            since,
+            event.kind,
+            charge_id,
+            event.amount_micros,
+            _free_octets(event, usage),
+            usage.received_at if self._arrivals else None,
         )
 
 

@@ -62,7 +62,16 @@ def line_of(usage: UsageRecord | AcceptedUsage) -> str:
 
 
 def use_of(
-    usage: UsageRecord | AcceptedUsage, account: str | None, clock: int, reference: Reference, since: int = 0
+    usage: UsageRecord | AcceptedUsage,
+    account: str | None,
+    clock: int,
+    reference: Reference,
+    since: int = 0,
+    kind: str = NOT_PRICED,
+    charge_id: str = "",
+    amount_micros: int = 0,
+    free_octets: int = 0,
+    received_at: int | None = None,
 ) -> Use:
     """Return what detectors see of this record of a line first seen at `since`; without an account it is its own."""
     msisdn, other = usage.msisdn, usage.other_party or ""
@@ -86,4 +95,9 @@ def use_of(
         hot,
         visited is not None and visited not in reference.home_networks,
         since,
+        kind,
+        charge_id,
+        amount_micros,
+        free_octets,
+        received_at,
     )
