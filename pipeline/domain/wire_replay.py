@@ -11,7 +11,7 @@ from typing import Final
 
 from pipeline.domain.ledger import Effects, Event, Position, Positions, SeenEffect, SessionEffect
 from pipeline.domain.outcome import KINDS
-from pipeline.domain.wire import WireError
+from pipeline.domain.wire_usage import WireError
 
 STRING: Final = 0
 LONG: Final = 1

@@ -134,7 +134,8 @@ class KafkaPartition:
         """See PartitionEdge."""
         self._rest()
         # the broker answers at once when something comes: until then it need not be asked a hundred times a second
-        waits = {"enable.partition.eof": False, "fetch.wait.max.ms": self._settings.charge.fetch_wait_ms}
+        wait_ms = self._settings.charge.fetch_wait_ms
+        waits: dict[str, Any] = {"enable.partition.eof": False, "fetch.wait.max.ms": wait_ms}
         self._inputs = assigned_consumer(self._settings, **waits)
         self._inputs.assign(
             [
