@@ -13,13 +13,14 @@ from pipeline.adapters.avro import USAGE_RECORD, Record
 from pipeline.adapters.directory import Directory
 from pipeline.adapters.formats import Unreadable
 from pipeline.adapters.ledger_codec import StoredEvent, encode_event, usage_body_of
-from pipeline.domain.batch import CommandInput, Decided, Head, Input, State, UsageInput, prepare
+from pipeline.domain.batch import CommandInput, Decided, Head, Input, State, UsageInput, prepare_one
 from pipeline.domain.catalogue import Catalogues
-from pipeline.domain.charging import Batch, json_text
+from pipeline.domain.charging import Batch
 from pipeline.domain.ledger import Position, Positions, genesis_hash
 from pipeline.domain.mediation import Accepted, MediationRules, RawRecord, mediate
-from pipeline.domain.outcome import REJECTED, Refusal
-from pipeline.domain.usage import AcceptedUsage, UsageRecord
+from pipeline.domain.outcome import REJECTED, Refusal, json_text
+from pipeline.domain.usage import AcceptedUsage, UsageRecord, accepted_usage
+from pipeline.domain.wire import accepted_body, record_body
 
 TOPIC: Final = "file"
 _NO_TOPIC: Final = Position(bytes(16), 0)
@@ -54,27 +55,21 @@ class OfflineLedger:
                 detail = {**line.detail, "line": line.line_number}
                 yield self._store(self._rejected(f"{TOPIC}-{offset}", None, Refusal(line.reason, detail)))
                 continue
-            value = USAGE_RECORD.encode(line._asdict())
-            raw = RawRecord(TOPIC, 0, offset, line.start_time, None, value, ())
+            body = record_body(line)
+            raw = RawRecord(TOPIC, 0, offset, line.start_time, None, USAGE_RECORD.header + body, ())
             found = mediate(raw, line, self._directory, self._rules)
             if isinstance(found, Accepted):
                 usage = found.usage
-                decided = self._decide(UsageInput(offset, usage, usage_body_of(usage), b"", None))
+                if not found.as_sent:
+                    body = record_body(usage)
+                decided = self._decide(UsageInput(offset, usage, accepted_body(body, usage), b"", None))
             else:
-                usage = AcceptedUsage(
-                    *line,
-                    account="",
-                    received_at=line.start_time,
-                    source_topic=TOPIC,
-                    source_partition=0,
-                    source_offset=offset,
-                    on_net=False,
-                )
+                usage = accepted_usage(line, "", line.start_time, TOPIC, 0, offset, on_net=False)
                 decided = self._rejected(line.record_id, usage, found.refusal)
             yield self._store(decided)
 
     def _decide(self, source: Input) -> Decided:
-        return self._batch.decide(prepare([source], {})[0])
+        return self._batch.decide(prepare_one(source, {}))
 
     def _rejected(self, event_id: str, usage: AcceptedUsage | None, refusal: Refusal) -> Decided:
         """Write an event for what never reaches charge, in the mould of the one that decides nothing: a SEAL."""

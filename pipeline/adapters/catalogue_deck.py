@@ -15,7 +15,8 @@ REQUIRED_COLUMNS: Final = 2
 PREFIX: Final = re.compile(r"\+([1-9][0-9]{0,14})?|[0-9*#]{1,8}")
 PREFIX_HELP: Final = "a prefix is '+' and digits (+8613), or a whole short code of up to 8 digits, '*' or '#' (10086)"
 
-DeckRows = list[list[str | None]]
+DeckRows = list[tuple[str | None, ...]]
+"""Tuples: 200,000 lists would be looked through by every collection of garbage for as long as the deck is in use."""
 
 
 def read_deck(path: Path, file: str, reader: Reader) -> DeckRows:
@@ -43,7 +44,7 @@ def _rows(lines: Iterable[list[str]], file: str, reader: Reader) -> DeckRows:
         reader.note(Place(file, 1), f"a deck begins with the line prefix,rate[,connect_fee,first,next], not {header}")
         return []
     order = [names.index(name) if name in names else len(names) for name in COLUMNS]
-    rows: dict[str, list[str | None]] = {}
+    rows: dict[str, tuple[str | None, ...]] = {}
     seen: dict[str, int] = {}
     good: dict[str, set[str | None]] = {name: {None} for name in COLUMNS[1:]}
     good_rates, good_fees, good_firsts, good_nexts = good.values()
@@ -55,8 +56,7 @@ def _rows(lines: Iterable[list[str]], file: str, reader: Reader) -> DeckRows:
             reader.note(Place(file, line), f"{len(found)} cells under {len(names)} columns")
             continue
         found += [None] * (len(names) + 1 - len(found))
-        row = [found[at] for at in order]
-        prefix, rate, fee, first, following = row
+        prefix, rate, fee, first, following = row = tuple([found[at] for at in order])
         if prefix is None or not PREFIX.fullmatch(prefix):
             reader.note(Place(file, line), f"{prefix!r} is no prefix: {PREFIX_HELP}")
         elif prefix in seen:
@@ -72,7 +72,7 @@ def _rows(lines: Iterable[list[str]], file: str, reader: Reader) -> DeckRows:
     return [rows[prefix] for prefix in sorted(rows)]
 
 
-def _numbers_hold(row: list[str | None], good: dict[str, set[str | None]], place: Place, reader: Reader) -> bool:
+def _numbers_hold(row: tuple[str | None, ...], good: dict[str, set[str | None]], place: Place, reader: Reader) -> bool:
     """Check the numbers that were not met before in their columns: a large deck has few of them."""
     for name, text in zip(COLUMNS[1:], row[1:], strict=True):
         if text is None or text in good[name]:

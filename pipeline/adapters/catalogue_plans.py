@@ -211,9 +211,9 @@ def _price(rule: Section, given: Mapping[str, Value], what: str, names: Names, r
 def _deck_price(price: DeckCurves, zone: Zone | None, what: str, place: Place, reader: Reader) -> None:
     """Try the deck's rows, one of each kind: the rates were read already, and have no say in whether they hold."""
     kinds: dict[tuple[str | None, ...], str] = {}
-    for prefix, row in zone.prefixes.items() if zone else ():
-        assert row is not None, "a deck without rows"
-        kinds.setdefault((row.connect_fee, row.first, row.next), prefix)
+    for prefix, cells in zone.prefixes.items() if zone else ():
+        assert cells is not None, "a deck without rows"
+        kinds.setdefault(tuple(cells[2:]), prefix)
     for prefix in kinds.values():
         try:
             price.of(prefix)

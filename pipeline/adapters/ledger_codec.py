@@ -30,8 +30,9 @@ from pipeline.domain.ledger import (
     chain_hash,
 )
 from pipeline.domain.usage import AcceptedUsage
-from pipeline.domain.wire import WireError, event_body, read_accepted_usage
+from pipeline.domain.wire import accepted_body, event_value, record_body
 from pipeline.domain.wire_replay import read_bare_event, read_used_event
+from pipeline.domain.wire_usage import WireError, read_accepted_usage
 
 _LINE_FIELDS: Final = Line._fields
 _FIRST_MS: Final = -62_135_596_800_000
@@ -61,14 +62,12 @@ def accepted_usage_of(data: bytes) -> tuple[AcceptedUsage, bytes]:
 def encode_event(event: Event, usage_body: bytes | None, previous_hash: bytes) -> tuple[bytes, bytes]:
     """Return (the event's value on the topic, its hash); `usage_body` is the accepted record's body, if it has one."""
     command = None if event.command is None else write_body(ACCOUNT_COMMAND, event.command)
-    body = event_body(event, usage_body, command, previous_hash)
-    event_hash = chain_hash(AUDIT_EVENT.fingerprint, body)
-    return AUDIT_EVENT.header + body + event_hash, event_hash
+    return event_value(AUDIT_EVENT.header, event, usage_body, command, previous_hash)
 
 
 def usage_body_of(usage: AcceptedUsage) -> bytes:
     """Return the bare body of an accepted record."""
-    return write_body(ACCEPTED_USAGE, usage._asdict())
+    return accepted_body(record_body(usage), usage)
 
 
 def _tail(event: Event, previous_hash: bytes) -> Record:

@@ -15,7 +15,8 @@ from pipeline.adapters.avro import (
 from pipeline.adapters.registry import Registry
 from pipeline.domain.outcome import Refusal
 from pipeline.domain.usage import RECORD_FIELDS, AcceptedUsage, UsageRecord
-from pipeline.domain.wire import WireError, accepted_body, read_usage_record
+from pipeline.domain.wire import accepted_body, record_body
+from pipeline.domain.wire_usage import WireError, read_usage_record
 
 REGISTRY_MARKER: Final = b"\0"
 REGISTRY_HEADER_BYTES: Final = 5
@@ -59,7 +60,7 @@ def encode_accepted(usage: AcceptedUsage, as_sent: bytes | None) -> bytes:
     The body that the probe wrote is taken over as it is, where it was written with the newest schema.
     """
     if as_sent is None or not as_sent.startswith(USAGE_RECORD.header):
-        return ACCEPTED_USAGE.encode(dict(zip(AcceptedUsage._fields, usage, strict=True)))
+        return ACCEPTED_USAGE.header + accepted_body(record_body(usage), usage)
     return ACCEPTED_USAGE.header + accepted_body(as_sent[HEADER_BYTES:], usage)
 
 

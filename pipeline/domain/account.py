@@ -31,9 +31,13 @@ Ids (plans, rules, allowances) are of letters, digits, `_`, `-`, `.`; accounts a
 from functools import lru_cache
 from typing import Final, NamedTuple
 
+from pipeline.domain.outcome import Refusal
+from pipeline.domain.usage import AcceptedUsage, identities
+
 _PARSED_MAX: Final = 100_000
 """Spans of accounts change seldom and are read with every batch: their texts are parsed once."""
 
+GRANT: Final = "grant:"
 OPEN: Final = "open"
 SUSPENDED: Final = "suspended"
 CLOSED: Final = "closed"
@@ -89,9 +93,11 @@ class Account:
     """The working copy of one account within one batch: its fields, and what is parsed of them once.
 
     `change` is the only way to alter it; what a decision changes is what its event's `effects.account` says.
+
+    `first_end_ms`: no field's period ends before this; None where that has to be looked up (`allowances.stale_fields`).
     """
 
-    __slots__ = ("_identities", "_plans", "account", "balance_micros", "fields", "seq")
+    __slots__ = ("_grants", "_identities", "_plans", "account", "balance_micros", "fields", "first_end_ms", "seq")
 
     def __init__(self, account: str, fields: dict[str, str]) -> None:
         self.account = account
@@ -100,6 +106,8 @@ class Account:
         self.seq = int(fields["seq"])
         self._plans: tuple[PlanSpan, ...] | None = None
         self._identities: tuple[IdentitySpan, ...] | None = None
+        self._grants: tuple[str, ...] | None = None
+        self.first_end_ms: int | None = None
 
     @property
     def currency(self) -> str:
@@ -125,6 +133,13 @@ class Account:
             self._identities = parse_identities(self.fields.get("identities", ""))
         return self._identities
 
+    @property
+    def grants(self) -> tuple[str, ...]:
+        """The fields of the buckets that were bought, in the order in which they came."""
+        if self._grants is None:
+            self._grants = tuple([name for name in self.fields if name.startswith(GRANT)])
+        return self._grants
+
     def plan_at(self, moment_ms: int) -> str | None:
         """Return the plan in force at this moment: that of the latest span begun; None before the first."""
         found = None
@@ -143,14 +158,31 @@ class Account:
 
     def change(self, changes: dict[str, str | None], balance_micros: int) -> None:
         """Take over what an event changed: fields after (None removes), the balance after, one more event."""
+        fields = self.fields
         for name, value in changes.items():
+            if (value is None or name not in fields) and name.startswith(GRANT):
+                self._grants = None
             if value is None:
-                self.fields.pop(name, None)
+                fields.pop(name, None)
             else:
-                self.fields[name] = value
+                fields[name] = value
         if "plans" in changes:
             self._plans = None
         if "identities" in changes:
             self._identities = None
         self.balance_micros = balance_micros
         self.seq += 1
+
+
+def standing_refusal(usage: AcceptedUsage, account: Account) -> Refusal | None:
+    """Return why use cannot be this account's: it had none of its identities then, or was closed."""
+    start = usage.start_time
+    for identity in identities(usage):
+        if account.has_identity(identity, start):
+            break
+    else:
+        return Refusal("not_bound", {"start_time": start})
+    closed_at = account.fields.get("closed_at")
+    if closed_at is not None and start >= int(closed_at):
+        return Refusal("after_close", {"closed_at": int(closed_at)})
+    return None

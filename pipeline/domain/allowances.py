@@ -15,9 +15,10 @@ record that draws on it.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from pipeline.domain.account import Account
+from pipeline.domain.account import GRANT, Account
 from pipeline.domain.fees import Fee, price_line
 from pipeline.domain.ledger import Line
 from pipeline.domain.matching import Keys
@@ -31,8 +32,10 @@ if TYPE_CHECKING:
 MONTH: Final = "month"
 DAY: Final = "day"
 _NEVER_MS: Final = 2**62
-_PERIODIC: Final = ("meter:", "cap:", "spend:", "reached:")
-_BUCKETS: Final = ("bucket:", "rolled:")
+_PERIODIC: Final = frozenset({"meter", "cap", "spend", "reached"})
+_BUCKETS: Final = frozenset({"bucket", "rolled"})
+_PERIODS_KEPT: Final = 10_000
+"""Days and months whose ends are worked out once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,25 +202,24 @@ def purse_for(
                 earlier = _rolled_over(allowance, start, account, catalogues, catalogue)
                 if earlier is not None:
                     buckets.append(earlier)
-    for field in fields:
-        if field.startswith("grant:"):
-            bought = parse_grant(fields[field])
-            if bought.from_ms <= start and (bought.to_ms is None or start < bought.to_ms):
-                source = catalogue.plan_at(bought.plan, start)
-                found = None if source is None else source.allowance(bought.allowance)
-                if found is None or not _matches(found, usage):
-                    continue
-                expires = _NEVER_MS if bought.to_ms is None else bought.to_ms
-                if bought.size:
-                    buckets.append(Bucket(found, field, bought.used, bought.size, expires, bought))
-                elif found.every is not None and found.price is not None:
-                    bucket = _periodic(found, start, fields, catalogue, bought.plan)
-                    if any(known.field == bucket.field for known in buckets):
-                        continue  # bought twice: the period has one bucket
-                    bucket.expires_ms = min(bucket.expires_ms, expires)
-                    if bucket.field not in fields:
-                        bucket.opening = price_line(found.price, (bought.plan, catalogue.hash), bucket.field)
-                    buckets.append(bucket)
+    for field in account.grants:
+        bought = parse_grant(fields[field])
+        if bought.from_ms <= start and (bought.to_ms is None or start < bought.to_ms):
+            source = catalogue.plan_at(bought.plan, start)
+            found = None if source is None else source.allowance(bought.allowance)
+            if found is None or not _matches(found, usage):
+                continue
+            expires = _NEVER_MS if bought.to_ms is None else bought.to_ms
+            if bought.size:
+                buckets.append(Bucket(found, field, bought.used, bought.size, expires, bought))
+            elif found.every is not None and found.price is not None:
+                bucket = _periodic(found, start, fields, catalogue, bought.plan)
+                if any(known.field == bucket.field for known in buckets):
+                    continue  # bought twice: the period has one bucket
+                bucket.expires_ms = min(bucket.expires_ms, expires)
+                if bucket.field not in fields:
+                    bucket.opening = price_line(found.price, (bought.plan, catalogue.hash), bucket.field)
+                buckets.append(bucket)
     if not buckets:
         return None
     if len(buckets) > 1:
@@ -329,30 +331,55 @@ def grant(catalogues: "Catalogues", plan: str, allowance_id: str, from_ms: int, 
     return Granted(field, format_grant(Grant(0, size, plan, allowance_id, from_ms, end)), line)
 
 
-def stale_fields(fields: Mapping[str, str], clock_ms: int, keep_ms: int) -> list[str]:
-    """Name the fields whose period ended more than `keep_ms` before the clock: no record will ask for them again.
+def stale_fields(account: Account, changes: Mapping[str, str | None], clock_ms: int, keep_ms: int) -> list[str]:
+    """Name the account's fields whose period ended more than `keep_ms` before the clock: none will ask for them again.
 
-    Periods are of tariff time, which is not known here: each is taken to end a day later than in UTC. What never
-    expires is never named. A bucket may be asked for one period longer.
+    Looked for where a new period begins, which is where `changes` name a field that is not there yet. Periods are of
+    tariff time, which is not known here: each is taken to end a day later than in UTC. What never expires is never
+    named. A bucket may be asked for one period longer.
     """
+    fields = account.fields
+    first = account.first_end_ms
+    new = False
+    for name, after in changes.items():
+        if name not in fields:
+            new = True
+            if first is not None and after is not None:
+                first = min(first, _end_ms(name, after))
+    if not new:
+        return []
+    if first is None:
+        first = _NEVER_MS
+        for name, text in fields.items():
+            first = min(first, _end_ms(name, text))
+        for name, after in changes.items():
+            if after is not None:
+                first = min(first, _end_ms(name, after))
+    account.first_end_ms = first
     limit = clock_ms - keep_ms - DAY_MS
-    stale = []
-    for field, text in fields.items():
-        if field.startswith(_PERIODIC):
-            if _period_end_ms(field.rpartition(":")[2]) < limit:
-                stale.append(field)
-        elif field.startswith(_BUCKETS):
-            period = field.rpartition(":")[2]
-            longer = DAY_MS if period.count("-") == 2 else 31 * DAY_MS
-            if _period_end_ms(period) + longer < limit:
-                stale.append(field)
-        elif field.startswith("grant:"):
-            end = parse_grant(text).to_ms
-            if end is not None and end < limit:
-                stale.append(field)
-    return stale
+    if first >= limit:
+        return []
+    account.first_end_ms = None
+    return [name for name, text in fields.items() if _end_ms(name, text) < limit]
 
 
+def _end_ms(field: str, text: str) -> int:
+    """Return from when on no record asks for a field any more, the days kept apart; _NEVER_MS where that never is."""
+    kind, colon, _ = field.partition(":")
+    if not colon:
+        return _NEVER_MS
+    if kind in _PERIODIC:
+        return _period_end_ms(field.rpartition(":")[2])
+    if kind in _BUCKETS:
+        period = field.rpartition(":")[2]
+        return _period_end_ms(period) + (DAY_MS if period.count("-") == 2 else 31 * DAY_MS)
+    if field.startswith(GRANT):
+        end = parse_grant(text).to_ms
+        return _NEVER_MS if end is None else end
+    return _NEVER_MS
+
+
+@lru_cache(_PERIODS_KEPT)
 def _period_end_ms(period: str) -> int:
     """Return when a YYYY-MM or YYYY-MM-DD ends in UTC, in ms."""
     year, month, *day = (int(number) for number in period.split("-"))

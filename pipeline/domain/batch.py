@@ -10,6 +10,8 @@ from pipeline.domain.commands import Command
 from pipeline.domain.ledger import Event, Positions
 from pipeline.domain.usage import AcceptedUsage, Seen, digest, seen_of
 
+UNDECODABLE_BYTES_KEPT: Final = 1024
+
 
 class UsageInput(NamedTuple):
     """A record of the accepted topic: read, or why it could not be. `body` is its bare Avro body.
@@ -86,6 +88,11 @@ class Decided(NamedTuple):
     bindings: tuple[Binding, ...] = ()
 
 
+def new_decided(event: Event, usage_body: bytes | None) -> Decided:
+    """Return `Decided(event, usage_body)`; see `ledger.new_event`."""
+    return tuple.__new__(Decided, (event, usage_body, ()))
+
+
 class Prepared:
     """An input with what is computed of it once: its digest, its numbers, its session's key.
 
@@ -114,28 +121,26 @@ def session_key(usage: AcceptedUsage) -> str | None:
 
 def prepare(inputs: Iterable[Input], named: Mapping[str, Event]) -> list[Prepared]:
     """Compute what decisions need of each input alone. `named` holds events by id that commands of the batch name."""
-    prepared = []
-    for item in inputs:
-        if isinstance(item, UsageInput):
-            usage = item.usage
-            if usage is None:
-                prepared.append(Prepared(item, None, None, None, None))
-                continue
-            content = digest(usage)
-            prepared.append(Prepared(item, content, seen_of(usage, content), session_key(usage), None))
-            continue
-        command = item.command
-        if command is None:
-            prepared.append(Prepared(item, None, None, None, None))
-            continue
-        event = named.get(str(named_event(command)))
-        held = event.usage if event is not None and command["type"] == "settle_review" else None
-        content = commands.command_digest(command)
-        if held is None:
-            prepared.append(Prepared(item, content, None, None, event))
-        else:
-            prepared.append(Prepared(item, content, seen_of(held, digest(held)), session_key(held), event))
-    return prepared
+    return [prepare_one(item, named) for item in inputs]
+
+
+def prepare_one(item: Input, named: Mapping[str, Event]) -> Prepared:
+    """Compute what the decision needs of one input alone; see `prepare`."""
+    if isinstance(item, UsageInput):
+        usage = item.usage
+        if usage is None:
+            return Prepared(item, None, None, None, None)
+        content = digest(usage)
+        return Prepared(item, content, seen_of(usage, content), session_key(usage), None)
+    command = item.command
+    if command is None:
+        return Prepared(item, None, None, None, None)
+    event = named.get(str(named_event(command)))
+    held = event.usage if event is not None and command["type"] == "settle_review" else None
+    content = commands.command_digest(command)
+    if held is None:
+        return Prepared(item, content, None, None, event)
+    return Prepared(item, content, seen_of(held, digest(held)), session_key(held), event)
 
 
 def named_event(command: Command) -> str | None:
@@ -167,6 +172,17 @@ def needed(prepared: Iterable[Prepared]) -> Needed:
         if item.seen is not None:
             seen[item.seen] = None
     return Needed(tuple(accounts), tuple(kept), tuple(sessions), tuple(seen))
+
+
+def unread_detail(source: Input) -> tuple[bytes, dict[str, object]]:
+    """Return the hash of an input that could not be read, and what its event says of it."""
+    whole = hashlib.sha256(source.value).digest()
+    return whole, {
+        "problem": source.problem,
+        "bytes": len(source.value),
+        "sha256": whole.hex(),
+        "first_bytes": source.value[:UNDECODABLE_BYTES_KEPT].hex(),
+    }
 
 
 def binding_of(account: Account, identity: str) -> Binding:

@@ -184,7 +184,7 @@ def compile_catalogue(document: Document) -> Catalogue:
 def make_zone_of(zone_id: str, zone: Document) -> Zone:
     """Return a zone of the document: `prefixes`, or the rows of its `deck`."""
     if DECK in zone:
-        return make_zone(zone_id, {prefix: DeckRow(*cells) for prefix, *cells in zone[DECK]})
+        return make_zone(zone_id, {cells[0]: cells for cells in zone[DECK]})
     return make_zone(zone_id, dict.fromkeys(zone["prefixes"]))
 
 

@@ -5,26 +5,43 @@ charged twice; use that has happened is always charged, whatever the balance. No
 partition's clock is the greatest `received_at` of its records so far.
 """
 
-import hashlib
-import json
 from collections.abc import Mapping
 from typing import Final
 
 from pipeline.domain import commands
-from pipeline.domain.account import Account
+from pipeline.domain.account import Account, standing_refusal
 from pipeline.domain.allowances import stale_fields
-from pipeline.domain.batch import CommandInput, Decided, Head, Prepared, State, UsageInput, binding_of
+from pipeline.domain.batch import (
+    CommandInput,
+    Decided,
+    Head,
+    Prepared,
+    State,
+    UsageInput,
+    binding_of,
+    new_decided,
+    unread_detail,
+)
 from pipeline.domain.catalogue import Catalogues
 from pipeline.domain.commands import Command, Done, Setting
-from pipeline.domain.ledger import NO_EFFECTS, Effects, Event, Position, Positions, SeenEffect
+from pipeline.domain.ledger import (
+    NO_EFFECTS,
+    Effects,
+    Event,
+    Position,
+    Positions,
+    new_effects,
+    new_event,
+    new_seen,
+    next_positions,
+)
 from pipeline.domain.limits import limit_changes, spend_changes
 from pipeline.domain.money import AMOUNT_MICROS_MAX
-from pipeline.domain.outcome import ACCOUNT_CHANGED, CHARGED, DUPLICATE, REJECTED, REVIEW, SEAL, Refusal
+from pipeline.domain.outcome import ACCOUNT_CHANGED, CHARGED, DUPLICATE, REJECTED, REVIEW, SEAL, Refusal, json_text
 from pipeline.domain.rating import Rated, rate
 from pipeline.domain.sessions import known_parts, session_effect
-from pipeline.domain.usage import DAY_MS, OCTETS_MAX, AcceptedUsage, digest, identities
+from pipeline.domain.usage import DAY_MS, OCTETS_MAX, AcceptedUsage, digest
 
-UNDECODABLE_BYTES_KEPT: Final = 1024
 REVIEW_REASONS: Final = frozenset({"late", "conflicting_copy", "too_large", "fault", "quarantined"})
 """What a person decides on; every other refusal is REJECTED, and decided anew when the record is sent again."""
 
@@ -35,34 +52,46 @@ class Batch:
     def __init__(
         self, head: Head, state: State, catalogues: Catalogues, partition_of_account: Mapping[str, int], *, late: bool
     ) -> None:
-        self.head = head
+        self._partition = head.partition
+        self._seq = head.seq
+        self._clock = head.clock
+        self._late_window_days = head.late_window_days
+        self._epoch = head.epoch
+        self._positions = head.positions
         self._state = state
         self._catalogues = catalogues
         self._partition_of = partition_of_account
         self._late = late
         """whether the late rule applies: not when records are rated offline"""
 
+    @property
+    def head(self) -> Head:
+        """Where the ledger stands after the last event decided."""
+        return Head(self._partition, self._seq, self._clock, self._late_window_days, self._epoch, self._positions)
+
     def decide(self, item: Prepared) -> Decided:
         """Return the one event that answers this input; the state and head move on by it."""
         source = item.input
-        before = self.head.positions
+        self._seq += 1  # every input ends in exactly one event
+        before = self._positions
         if isinstance(source, UsageInput):
-            positions = Positions(Position(before.usage.topic_id, source.offset + 1), before.command, before.catalogue)
-            clock = self.head.clock if source.usage is None else max(self.head.clock, source.usage.received_at)
-            self._answer_next(positions, clock)
-            if source.usage is None:
-                return self._unread(source, f"usage-{self.head.partition}-{source.offset}")
-            return self._decide_usage(item, source, source.usage)
-        positions = Positions(before.usage, Position(before.command.topic_id, source.offset + 1), before.catalogue)
-        self._answer_next(positions, self.head.clock)
+            self._positions = next_positions(before, source.offset + 1)
+            usage = source.usage
+            if usage is None:
+                return self._unread(source, f"usage-{self._partition}-{source.offset}")
+            self._clock = max(self._clock, usage.received_at)
+            return self._decide_usage(item, source, usage)
+        self._positions = Positions(
+            before.usage, Position(before.command.topic_id, source.offset + 1), before.catalogue
+        )
         if source.command is None:
-            return self._unread(source, f"command-{self.head.partition}-{source.offset}")
+            return self._unread(source, f"command-{self._partition}-{source.offset}")
         return self._decide_command(item, source, source.command)
 
     def seal(self, reason: str, detail: dict[str, object]) -> Decided:
         """Return a SEAL event: a fact about the ledger itself, which answers no input."""
-        self._answer_next(self.head.positions, self.head.clock)
-        return Decided(self._event(SEAL, f"seal-{self.head.partition}-{self.head.seq}", "", reason, detail), None)
+        self._seq += 1
+        return Decided(self._event(SEAL, f"seal-{self._partition}-{self._seq}", "", reason, detail), None)
 
     # --- usage ---
 
@@ -74,9 +103,8 @@ class Batch:
             rated = self._rate(usage, account, item.session)
             if isinstance(rated, Rated):
                 assert item.digest is not None
-                return Decided(
-                    self._charged(item, usage, account, rated, usage.record_id, None, item.digest, {}), source.body
-                )
+                charged = self._charged(item, usage, account, rated, usage.record_id, None, item.digest, {})
+                return new_decided(charged, source.body)
             refusal = rated
         kind = REVIEW if refusal.reason in REVIEW_REASONS else REJECTED
         if refusal.reason == "duplicate":
@@ -88,33 +116,25 @@ class Batch:
 
     def _refusal(self, item: Prepared, usage: AcceptedUsage, account: Account | None) -> Refusal | None:
         """Return the first reason, in order of precedence, why the record is not priced."""
-        head = self.head
-        if self._partition_of[usage.account] != head.partition:
-            return Refusal("wrong_partition", {"partition": self._partition_of[usage.account]})
+        partition = self._partition_of[usage.account]
+        if partition != self._partition:
+            return Refusal("wrong_partition", {"partition": partition})
         if account is None:
             return Refusal("unknown_account", {"account": usage.account})
-        age_ms = head.clock - usage.start_time
-        if self._late and age_ms > head.late_window_days * DAY_MS:
-            return Refusal("late", {"age_days": age_ms // DAY_MS, "late_window_days": head.late_window_days})
+        age_ms = self._clock - usage.start_time
+        if self._late and age_ms > self._late_window_days * DAY_MS:
+            return Refusal("late", {"age_days": age_ms // DAY_MS, "late_window_days": self._late_window_days})
         assert item.seen is not None
         seen = item.seen
         if (seen.day, seen.bucket, seen.record) in self._state.seen_records:
             if (seen.day, seen.bucket, seen.content) in self._state.seen_contents:
                 return Refusal("duplicate", {})
             return Refusal("conflicting_copy", {})
-        return self._standing_refusal(usage, account)
-
-    def _standing_refusal(self, usage: AcceptedUsage, account: Account) -> Refusal | None:
-        if not any(account.has_identity(identity, usage.start_time) for identity in identities(usage)):
-            return Refusal("not_bound", {"start_time": usage.start_time})
-        closed_at = account.fields.get("closed_at")
-        if closed_at is not None and usage.start_time >= int(closed_at):
-            return Refusal("after_close", {"closed_at": int(closed_at)})
-        return None
+        return standing_refusal(usage, account)
 
     def _rate(self, usage: AcceptedUsage, account: Account, session: str | None) -> Rated | Refusal:
-        fields = {} if session is None else self._state.sessions.get(session, {})
-        known = known_parts(fields, usage, self.head.late_window_days)
+        held = None if session is None else self._state.sessions.get(session)
+        known = {} if held is None else known_parts(held, usage, self._late_window_days)
         try:
             rated = rate(usage, account, self._catalogues, known)
         except Exception as error:  # noqa: BLE001 - whatever a record provokes, it is held and the batch goes on
@@ -139,36 +159,37 @@ class Batch:
         content: bytes,
         kept: dict[str, str],
     ) -> Event:
-        head = self.head
+        window_days = self._late_window_days
+        start = usage.start_time
+        amount = rated.amount_micros
         before = account.balance_micros
-        after = before - rated.amount_micros
-        changes = dict(rated.account_changes)
+        after = before - amount
+        changes = rated.account_changes
         fields = account.fields
         newest = fields.get("newest")
-        if newest is None or usage.start_time > int(newest):
-            changes["newest"] = str(usage.start_time)
-        if rated.amount_micros:
-            changes.update(spend_changes(fields, rated.month, rated.amount_micros))
+        if newest is None or start > int(newest):
+            changes["newest"] = str(start)
+        if amount:
+            changes.update(spend_changes(fields, rated.month, amount))
             changes.update(limit_changes(fields, after))
-        if any(name not in fields for name in changes):  # a new period begins: what is too old to be asked for goes
-            keep_ms = 2 * head.late_window_days * DAY_MS
-            for name in stale_fields(fields, head.clock, keep_ms):
-                changes.setdefault(name, None)
+        for stale in stale_fields(account, changes, self._clock, 2 * window_days * DAY_MS):
+            changes.setdefault(stale, None)
         session = None
         if rated.session_changes:
             assert item.session is not None
             held = self._state.sessions.setdefault(item.session, {})
-            session = session_effect(item.session, held, usage, rated.session_changes, head.late_window_days)
+            session = session_effect(item.session, held, usage, rated.session_changes, window_days)
         seen = item.seen
         assert seen is not None
-        self._state.seen_records.add((seen.day, seen.bucket, seen.record))
-        self._state.seen_contents.add((seen.day, seen.bucket, seen.content))
-        mark = SeenEffect(seen.day, seen.bucket, seen.record, seen.content, seen.day + 2 * head.late_window_days)
+        day, bucket, record, same = seen
+        self._state.seen_records.add((day, bucket, record))
+        self._state.seen_contents.add((day, bucket, same))
+        mark = new_seen(day, bucket, record, same, day + 2 * window_days)
         account.change(changes, after)
-        self._keep(account.account, kept)
-        # by place, in the order of the fields: names would cost a dict an event
-        return Event(
-            head.seq,
+        if kept:
+            self._keep(account.account, kept)
+        return new_event(
+            self._seq,
             CHARGED,
             event_id,
             account.account,
@@ -179,15 +200,15 @@ class Batch:
             None,
             None,
             rated.lines,
-            rated.amount_micros,
+            amount,
             account.currency,
             before,
             after,
-            Effects(changes, kept, session, mark),
-            head.clock,
-            head.late_window_days,
-            head.positions,
-            head.epoch,
+            new_effects(changes, kept, session, mark),
+            self._clock,
+            window_days,
+            self._positions,
+            self._epoch,
         )
 
     # --- commands ---
@@ -216,10 +237,9 @@ class Batch:
 
     def _misplaced(self, account: str) -> Refusal | None:
         partition = self._partition_of[account]
-        return None if partition == self.head.partition else Refusal("wrong_partition", {"partition": partition})
+        return None if partition == self._partition else Refusal("wrong_partition", {"partition": partition})
 
     def _done(self, content: bytes, command: Command, account: Account | None, done: Done) -> Decided:
-        head = self.head
         name = str(command["account"])
         kept = {**done.kept, commands.kept_command(str(command["command_id"])): content.hex()[:32]}
         changes = dict(done.changes)
@@ -232,9 +252,10 @@ class Batch:
         after = before - done.amount_micros if charged else before + done.amount_micros
         changes.update(limit_changes(account.fields, after))
         account.change(changes, after)
+        account.first_end_ms = None
         self._keep(name, kept)
         event = Event(
-            seq=head.seq,
+            seq=self._seq,
             kind=done.kind,
             event_id=str(command["command_id"]),
             account=name,
@@ -250,10 +271,10 @@ class Batch:
             balance_before_micros=before,
             balance_after_micros=after,
             effects=Effects(changes, kept, None, None),
-            clock=head.clock,
-            late_window_days=head.late_window_days,
-            positions=head.positions,
-            epoch=head.epoch,
+            clock=self._clock,
+            late_window_days=self._late_window_days,
+            positions=self._positions,
+            epoch=self._epoch,
         )
         return Decided(event, None, tuple(binding_of(account, identity) for identity in done.identities))
 
@@ -307,28 +328,17 @@ class Batch:
         seen = item.seen
         assert seen is not None
         # the numbers go by the view's own time, and a quiet partition's clock stands still
-        if max(self.head.clock, broker_time_ms) // DAY_MS > seen.day + 2 * self.head.late_window_days:
+        if max(self._clock, broker_time_ms) // DAY_MS > seen.day + 2 * self._late_window_days:
             return Refusal("too_old", {"start_time": review.usage.start_time})
         if (seen.day, seen.bucket, seen.record) in self._state.seen_records:
             return Refusal("already_charged", {"record_id": review.usage.record_id})
-        return self._standing_refusal(review.usage, account)
+        return standing_refusal(review.usage, account)
 
     # --- events ---
 
-    def _answer_next(self, positions: Positions, clock: int) -> None:
-        """Move on to the event that answers the next input: every input ends in exactly one."""
-        head = self.head
-        self.head = Head(head.partition, head.seq + 1, clock, head.late_window_days, head.epoch, positions)
-
     def _unread(self, source: UsageInput | CommandInput, event_id: str) -> Decided:
         kind, reason = (REVIEW, "quarantined") if source.quarantined else (REJECTED, "undecodable")
-        whole = hashlib.sha256(source.value).digest()
-        detail: dict[str, object] = {
-            "problem": source.problem,
-            "bytes": len(source.value),
-            "sha256": whole.hex(),
-            "first_bytes": source.value[:UNDECODABLE_BYTES_KEPT].hex(),
-        }
+        whole, detail = unread_detail(source)
         return Decided(self._answered(kind, event_id, "", None, reason, detail, whole), None)
 
     def _answered(
@@ -346,11 +356,12 @@ class Batch:
         if account is None:
             return event
         account.change({}, account.balance_micros)
+        micros = account.balance_micros
         return event._replace(
             account_seq=account.seq,
             currency=account.currency,
-            balance_before_micros=account.balance_micros,
-            balance_after_micros=account.balance_micros,
+            balance_before_micros=micros,
+            balance_after_micros=micros,
         )
 
     def _event(
@@ -362,9 +373,8 @@ class Batch:
         detail: dict[str, object],
         content: bytes | None = None,
     ) -> Event:
-        head = self.head
         return Event(
-            seq=head.seq,
+            seq=self._seq,
             kind=kind,
             event_id=event_id,
             account=account,
@@ -380,17 +390,12 @@ class Batch:
             balance_before_micros=0,
             balance_after_micros=0,
             effects=NO_EFFECTS,
-            clock=head.clock,
-            late_window_days=head.late_window_days,
-            positions=head.positions,
-            epoch=head.epoch,
+            clock=self._clock,
+            late_window_days=self._late_window_days,
+            positions=self._positions,
+            epoch=self._epoch,
         )
 
     def _keep(self, account: str, kept: Mapping[str, str]) -> None:
         for field, value in kept.items():
             self._state.kept[account, field] = value
-
-
-def json_text(detail: Mapping[str, object]) -> str:
-    """Write an event's detail."""
-    return json.dumps(detail, ensure_ascii=False, sort_keys=True, separators=(",", ":"))

@@ -17,7 +17,7 @@ from fractions import Fraction
 from typing import Final
 
 from pipeline.domain.allowances import Draw
-from pipeline.domain.ledger import BoughtStep, Line
+from pipeline.domain.ledger import BoughtStep, Line, new_line, new_step
 from pipeline.domain.matching import Part
 from pipeline.domain.meter import Bought, Curve, Reading, ratio_text
 from pipeline.domain.worth import Discount, tax_text, worth_of
@@ -94,7 +94,7 @@ def _line(step: Priced, catalogue: str, plan: str, amount_micros: int, rounding:
     discount, tax = None, None
     if curve is not None and (curve.tax is not None or after.worth is not None):
         discount, tax = _taken_and_added(step, curve)
-    return Line(
+    return new_line(
         rule.id,
         catalogue,
         plan,
@@ -140,7 +140,8 @@ def _bought_steps(bought: Bought) -> tuple[BoughtStep, ...]:
     for curve, index, count in bought:
         step = curve.steps[index]
         amount = ratio_text(count * step.cost, curve.denominator)
-        rows.append(BoughtStep(*step.terms, count, amount))
+        from_, price, per, increment = step.terms
+        rows.append(new_step(from_, price, per, increment, count, amount))
     return tuple(rows)
 
 

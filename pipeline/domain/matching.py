@@ -14,9 +14,12 @@ from pipeline.domain.meter import Curve, Rounding
 from pipeline.domain.tariff_time import Band, TariffTime
 from pipeline.domain.usage import DIRECTIONS, SERVICES, VOICE, AcceptedUsage
 
+Cells = Sequence[str | None]
+"""A row of a rate deck as it stands in a document: its prefix, then the cells of a `DeckRow`."""
+
 
 class DeckRow(NamedTuple):
-    """One row of a rate deck as written; an empty cell is None and keeps the rule's value."""
+    """One row of a rate deck as written, without its prefix; an empty cell is None and keeps the rule's value."""
 
     rate: str
     connect_fee: str | None
@@ -29,15 +32,18 @@ class DeckCurves:
 
     __slots__ = ("_made", "_make", "_rows")
 
-    def __init__(self, rows: Mapping[str, DeckRow | None], make: Callable[[DeckRow], Curve]) -> None:
+    def __init__(self, rows: Mapping[str, Cells | None], make: Callable[[DeckRow], Curve]) -> None:
         self._rows = rows
         self._make = make
         self._made: dict[DeckRow, Curve] = {}
 
     def of(self, prefix: str) -> Curve:
         """Return the curve of a prefix that stands in the deck."""
-        row = self._rows[prefix]
-        assert row is not None, "a deck price on a zone without a deck"
+        cells = self._rows[prefix]
+        assert cells is not None, "a deck price on a zone without a deck"
+        _, rate, fee, first, following = cells
+        assert rate is not None, "a row without a rate"
+        row = DeckRow(rate, fee, first, following)
         found = self._made.get(row)
         if found is None:
             found = self._made[row] = self._make(row)
@@ -49,7 +55,7 @@ class Zone:
     """A set of number prefixes; entries without `+` are whole short codes. A deck's have a rate each."""
 
     id: str
-    prefixes: Mapping[str, DeckRow | None]
+    prefixes: Mapping[str, Cells | None]
     lengths: tuple[int, ...]
 
     def longest(self, number: str | None) -> str | None:
@@ -65,7 +71,7 @@ class Zone:
         return None
 
 
-def make_zone(zone_id: str, prefixes: Mapping[str, DeckRow | None]) -> Zone:
+def make_zone(zone_id: str, prefixes: Mapping[str, Cells | None]) -> Zone:
     """Make a zone of its prefixes."""
     return Zone(zone_id, prefixes, _lengths(prefixes))
 

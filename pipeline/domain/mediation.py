@@ -23,6 +23,7 @@ from pipeline.domain.usage import (
     VOICE,
     AcceptedUsage,
     UsageRecord,
+    accepted_usage,
     identities,
     is_imsi,
 )
@@ -116,16 +117,10 @@ def mediate(
     account = resolve(usage, directory)
     if isinstance(account, Refusal):
         return DeadLetter(raw, account, received_at)
-    accepted = AcceptedUsage(
-        *usage,
-        account=account,
-        received_at=received_at,
-        source_topic=raw.topic,
-        source_partition=raw.partition,
-        source_offset=raw.offset,
-        on_net=is_on_net(usage, directory),
+    accepted = accepted_usage(
+        usage, account, received_at, raw.topic, raw.partition, raw.offset, is_on_net(usage, directory)
     )
-    return Accepted(raw, accepted, usage is decoded)
+    return tuple.__new__(Accepted, (raw, accepted, usage is decoded))  # see ledger.new_event
 
 
 def normalise(usage: UsageRecord, encoded_bytes: int, numbers: NumberRules) -> UsageRecord | Refusal:

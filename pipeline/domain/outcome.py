@@ -4,6 +4,8 @@ Two ledgers of trouble exist and they do not mix. A *dead letter* is a raw recor
 account was found for it, or its bytes say nothing certain. An *answer* other than CHARGED is an event of the ledger.
 """
 
+import json
+from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 CHARGED: Final = "CHARGED"
@@ -93,3 +95,8 @@ class Refusal(NamedTuple):
 
     reason: str
     detail: dict[str, object]
+
+
+def json_text(detail: Mapping[str, object]) -> str:
+    """Write an event's detail."""
+    return json.dumps(detail, ensure_ascii=False, sort_keys=True, separators=(",", ":"))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from pipeline.domain.ledger import Effects, Event, Line, Position, Positions, SeenEffect, SessionEffect
 from pipeline.domain.outcome import KINDS
-from pipeline.domain.wire import WireError, accepted_part
+from pipeline.domain.wire_usage import WireError, accepted_part
 
 if TYPE_CHECKING:
     from pipeline.domain.usage import AcceptedUsage

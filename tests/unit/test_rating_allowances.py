@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rating_world import HEAD, World, catalogue_of, ms
 
+from pipeline.domain.account import Account
 from pipeline.domain.allowances import grant, parse_grant, stale_fields
 from pipeline.domain.catalogue import Catalogues
 from pipeline.domain.outcome import Refusal
@@ -171,17 +172,27 @@ def test_stale_fields_are_those_nobody_will_ask_for():
         "grant:2": f"0/1 p ever {AT - 90 * DAY_MS} -",
     }
     june = ms("2026-06-01T00:00:00+00:00")
-    assert stale_fields(fields, june + DAY_MS, 0) == ["meter:p:r:2026-05-30", "spend:2025-12", "grant:1"]
-    assert stale_fields(fields, june + DAY_MS + 1, 0) == [
+
+    def stale(clock_ms: int, keep_ms: int) -> list[str]:
+        """What goes where a period begins that the account has no field of yet, asked twice over."""
+        account = Account("a", {**fields, "seq": "0"})
+        new: dict[str, str | None] = {"spend:2026-06": "1"}
+        found = stale_fields(account, new, clock_ms, keep_ms)
+        assert stale_fields(account, new, clock_ms, keep_ms) == found
+        assert stale_fields(account, {"balance": "1"}, clock_ms, keep_ms) == []
+        return found
+
+    assert stale(june + DAY_MS, 0) == ["meter:p:r:2026-05-30", "spend:2025-12", "grant:1"]
+    assert stale(june + DAY_MS + 1, 0) == [
         "meter:p:r:2026-05-30",
         "spend:2025-12",
         "reached:2026-05",
         "grant:1",
     ]
-    assert stale_fields(fields, june, 200 * DAY_MS) == []
+    assert stale(june, 200 * DAY_MS) == []
     # a bucket may roll over: it is asked for one period longer
-    assert "bucket:p:month:2026-05" not in stale_fields(fields, june + 32 * DAY_MS, 0)
-    assert "bucket:p:month:2026-05" in stale_fields(fields, june + 32 * DAY_MS + 1, 0)
+    assert "bucket:p:month:2026-05" not in stale(june + 32 * DAY_MS, 0)
+    assert "bucket:p:month:2026-05" in stale(june + 32 * DAY_MS + 1, 0)
 
 
 def test_the_size_is_that_of_the_records_own_version():

@@ -93,6 +93,12 @@ class KafkaPartition:
 
     def event(self, seq: int) -> StoredEvent | None:
         """See PartitionEdge."""
+        try:
+            return self._find(seq)
+        finally:
+            self._rest()
+
+    def _find(self, seq: int) -> StoredEvent | None:
         key = (AUDIT.name, self._partition)
         low = first_offsets(self._settings, [key])[key]
         high = end_offsets(self._settings, [key], committed_only=True)[key]
@@ -126,7 +132,11 @@ class KafkaPartition:
 
     def open_inputs(self, usage_offset: int, command_offset: int) -> None:
         """See PartitionEdge."""
-        self._inputs = assigned_consumer(self._settings, **{"enable.partition.eof": False})
+        self._rest()
+        # the broker answers at once when something comes: until then it need not be asked a hundred times a second
+        wait_ms = self._settings.charge.fetch_wait_ms
+        waits: dict[str, Any] = {"enable.partition.eof": False, "fetch.wait.max.ms": wait_ms}
+        self._inputs = assigned_consumer(self._settings, **waits)
         self._inputs.assign(
             [
                 TopicPartition(USAGE_ACCEPTED.name, self._partition, usage_offset),
@@ -238,6 +248,11 @@ class KafkaPartition:
             if time.monotonic() > deadline:
                 raise BrokerError(f"ledger partition {self._partition}: offset {offset} was not read in time")
         return None
+
+    def _rest(self) -> None:
+        """Let the ledger's reader lie by: what is read of the ledger while batches run is an event now and then."""
+        if self._ledger is not None:
+            self._ledger.rest()
 
     def _reader_at(self, offset: int) -> FollowingReader:
         key = (AUDIT.name, self._partition)
