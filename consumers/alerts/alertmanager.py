@@ -50,10 +50,17 @@ class Alertmanagers(threading.Thread):
     def run(self) -> None:
         """Tell what changed at once, and what is open at every interval."""
         store = AlertStore(self._folder)
+        life = Life(store)
+        seen, looked = -1, 0.0
+        again_s = self._settings.alertmanager_interval_s / INTERVALS_OPEN
         try:
             while self._urls and not self._stop_asked.wait(_LOOK_S):
                 try:
-                    alerts = self._alerts(Life(store), time.time_ns() // 1_000_000)
+                    number = life.last_number()
+                    if number == seen and time.monotonic() - looked < again_s:
+                        continue
+                    seen, looked = number, time.monotonic()
+                    alerts = self._alerts(life, time.time_ns() // 1_000_000)
                 except sqlite3.OperationalError as error:
                     _log.warning("alerts_not_read", why=str(error))
                     continue

@@ -25,7 +25,7 @@ OPEN: Final = "open"
 CLOSED: Final = "closed"
 EXPIRED: Final = "expired"
 DAY_MS: Final = 86_400_000
-_COLUMNS: Final = "alert_id, status, grouped, changes, changed_ms, body, acked_by, acked_ms, acked_note"
+_COLUMNS: Final = "opened_at, status, grouped, changes, changed_ms, body, acked_by, acked_ms, acked_note"
 
 
 class Silence(NamedTuple):
@@ -180,10 +180,11 @@ def _text(value: Any) -> str:
 
 
 def _alert(row: tuple[Any, ...]) -> dict[str, Any]:
-    _, status, group, changes, changed_ms, body, acked_by, acked_ms, note = row
+    opened_at, status, group, changes, changed_ms, body, acked_by, acked_ms, note = row
     acked = None if acked_by is None else {"by": acked_by, "at": iso_time(acked_ms), "note": note}
     return {
         **json.loads(body),
+        "opened_at": iso_time(opened_at),
         "status": status,
         "group": group,
         "changes": changes,

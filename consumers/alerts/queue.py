@@ -135,8 +135,9 @@ class Queue:
         A subscription whose last attempt failed is asked with one webhook until it answers.
         """
         rows = self._database.execute(
-            "SELECT d.id, d.change_id, c.state, c.taken_ms, c.body, d.attempts + 1, s.name, s.url, s.secret_file, s.rule,"
-            " s.status, s.failures, s.last_error FROM deliveries d JOIN subscriptions s ON s.name = d.subscription "
+            "SELECT d.id, d.change_id, c.state, c.taken_ms, c.body, d.attempts + 1, s.name, s.url, "
+            "s.secret_file, s.rule, s.status, s.failures, s.last_error "
+            "FROM deliveries d JOIN subscriptions s ON s.name = d.subscription "
             "JOIN changes c ON c.change_id = d.change_id "
             "WHERE d.status = ? AND d.due_ms <= ? AND s.status = ? AND s.paused_ms <= ? AND NOT EXISTS "
             "(SELECT 1 FROM deliveries e WHERE e.alert_id = d.alert_id AND e.subscription = d.subscription "
@@ -174,7 +175,8 @@ class Queue:
         status, settled = (WAITING, None) if again_ms is not None else (FAILED, now_ms)
         with self._store.transaction() as database:
             database.execute(
-                "UPDATE deliveries SET status = ?, attempts = ?, due_ms = ?, settled_ms = ?, last_error = ? WHERE id = ?",
+                "UPDATE deliveries SET status = ?, attempts = ?, due_ms = ?, settled_ms = ?, last_error = ? "
+                "WHERE id = ?",
                 (status, due.attempt, again_ms or now_ms, settled, error, due.id),
             )
             database.execute(
@@ -189,15 +191,14 @@ class Queue:
 
     def replay(self, names: Iterable[str], since_ms: int, *, failed_only: bool, now_ms: int) -> int:
         """Deliver again, under the same ids: what failed, or all that was queued since then; returns how many."""
-        statuses = (FAILED,) if failed_only else (FAILED, DELIVERED)
         count = 0
         with self._store.transaction() as database:
             for name in names:
                 count += database.execute(
-                    "UPDATE deliveries SET status = ?, attempts = 0, due_ms = ?, settled_ms = NULL WHERE subscription = ? "
-                    f"AND status IN ({','.join('?' * len(statuses))}) AND change_id IN "
+                    "UPDATE deliveries SET status = ?, attempts = 0, due_ms = ?, settled_ms = NULL "
+                    "WHERE subscription = ? AND status IN (?, ?) AND change_id IN "
                     "(SELECT change_id FROM changes WHERE taken_ms >= ?)",
-                    (WAITING, now_ms, name, *statuses, since_ms),
+                    (WAITING, now_ms, name, FAILED, FAILED if failed_only else DELIVERED, since_ms),
                 ).rowcount
         return count
 

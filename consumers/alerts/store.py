@@ -26,20 +26,21 @@ _TABLES: Final = """
 CREATE TABLE IF NOT EXISTS positions (topic_id TEXT, partition INTEGER, next_offset INTEGER NOT NULL,
     PRIMARY KEY (topic_id, partition)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS alerts (alert_id TEXT PRIMARY KEY, status TEXT NOT NULL, detector TEXT NOT NULL,
-    severity TEXT NOT NULL, grouped TEXT NOT NULL, opened_at INTEGER NOT NULL, ordered INTEGER, changes INTEGER NOT NULL,
-    changed_ms INTEGER NOT NULL, body TEXT NOT NULL, acked_by TEXT, acked_ms INTEGER, acked_note TEXT) WITHOUT ROWID;
+    severity TEXT NOT NULL, grouped TEXT NOT NULL, opened_at INTEGER NOT NULL, ordered INTEGER,
+    changes INTEGER NOT NULL, changed_ms INTEGER NOT NULL, body TEXT NOT NULL, acked_by TEXT,
+    acked_ms INTEGER, acked_note TEXT) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS alerts_by_status ON alerts (status, changed_ms);
 CREATE TABLE IF NOT EXISTS changes (number INTEGER PRIMARY KEY AUTOINCREMENT, change_id TEXT NOT NULL UNIQUE,
     alert_id TEXT NOT NULL, state TEXT NOT NULL, taken_ms INTEGER NOT NULL, body TEXT NOT NULL);
 CREATE INDEX IF NOT EXISTS changes_by_alert ON changes (alert_id);
-CREATE TABLE IF NOT EXISTS silences (id INTEGER PRIMARY KEY AUTOINCREMENT, rule TEXT NOT NULL, until_ms INTEGER NOT NULL,
-    reason TEXT NOT NULL, actor TEXT NOT NULL, made_ms INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS silences (id INTEGER PRIMARY KEY AUTOINCREMENT, rule TEXT NOT NULL, until_ms INTEGER
+    NOT NULL, reason TEXT NOT NULL, actor TEXT NOT NULL, made_ms INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS subscriptions (name TEXT PRIMARY KEY, url TEXT NOT NULL, secret_file TEXT NOT NULL,
     rule TEXT NOT NULL, status TEXT NOT NULL, failures INTEGER NOT NULL DEFAULT 0, paused_ms INTEGER NOT NULL DEFAULT 0,
     last_error TEXT) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS deliveries (id INTEGER PRIMARY KEY AUTOINCREMENT, subscription TEXT NOT NULL,
-    change_id TEXT NOT NULL, alert_id TEXT NOT NULL, state TEXT NOT NULL, status TEXT NOT NULL, attempts INTEGER NOT NULL
-    DEFAULT 0, due_ms INTEGER NOT NULL, settled_ms INTEGER, last_error TEXT, UNIQUE (subscription, change_id));
+    change_id TEXT NOT NULL, alert_id TEXT NOT NULL, state TEXT NOT NULL, status TEXT NOT NULL, attempts INTEGER
+    NOT NULL DEFAULT 0, due_ms INTEGER NOT NULL, settled_ms INTEGER, last_error TEXT, UNIQUE (subscription, change_id));
 CREATE INDEX IF NOT EXISTS deliveries_due ON deliveries (status, due_ms);
 CREATE INDEX IF NOT EXISTS deliveries_of_alert ON deliveries (alert_id, subscription);
 CREATE TABLE IF NOT EXISTS corrections (alert_id TEXT PRIMARY KEY, commands TEXT NOT NULL, prepared_by TEXT NOT NULL,
