@@ -4,6 +4,7 @@ import typer
 
 from deploy.cli import (
     accounts,
+    alert_correct,
     alert_delivery,
     alerts,
     auditing,
@@ -57,6 +58,7 @@ alerts.app.command("unsubscribe")(alert_delivery.unsubscribe)
 alerts.app.command("subscriptions")(alert_delivery.subscriptions)
 alerts.app.command("test")(alert_delivery.fire_test)
 alerts.app.command("replay")(alert_delivery.replay)
+alerts.app.command("correct")(alert_correct.correct)
 app.add_typer(dead_letters.app, name="dlq")
 app.add_typer(ledger.audit, name="audit")
 app.command("snapshot")(auditing.snapshot)

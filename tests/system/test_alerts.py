@@ -235,7 +235,7 @@ def test_a_receiver_that_fails_for_a_while_gets_each_once(alerts, receiver):
     told: dict[str, list[str]] = {}
     for _, document in receiver.got:
         told.setdefault(document["data"]["alert_id"], []).append(document["type"])
-    assert told == dict.fromkeys(ids, ["alert.open", "alert.close"]), "each alert's changes in their order"
+    assert told == {name: ["alert.open", "alert.close"] for name in ids}, "each alert's changes in their order"
     (subscription,) = process.json("subscriptions")
     assert (subscription["delivered"], subscription["waiting"], subscription["failed"]) == (16, 0, 0)
     secret = receiver.secret.removeprefix("whsec_")
