@@ -1,6 +1,6 @@
 """From an alert to money given back: what its charges took, what they should have, as adjustments for approval.
 
-Two ways to say what should be: priced anew under a corrected catalogue (`rerate`, whose ids are used: the same charge is
+Two ways to say what should be: priced anew under a corrected catalogue (with the ids of `rerate`: the same charge is
 never corrected twice, whichever command did it), or nothing at all (the charge is waived). Nothing is sent before
 somebody approves what was prepared; it is kept with who prepared and who approved.
 """
