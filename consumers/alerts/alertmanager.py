@@ -43,11 +43,21 @@ class Alertmanagers(threading.Thread):
         self._settings = settings.alerts
         self._folder = folder_of(settings)
         self._stop_asked = stop
+        self.failed = False
         self._failures = metrics.counter("chargeline_alerts_alertmanager_failures_total")
         self._urls = [endpoint(url) for url in settings.alerts.alertmanager_urls]
         self._told: dict[str, dict[str, _Told]] = {url: {} for url in self._urls}
 
     def run(self) -> None:
+        """Work; what nobody expected ends the process, and a new one goes on from the file."""
+        try:
+            self._work()
+        except Exception:  # noqa: BLE001 - whatever it is, it must not end this thread unseen
+            _log.exception("thread_ended", thread=self.name)
+            self.failed = True
+            self._stop_asked.set()
+
+    def _work(self) -> None:
         """Tell what changed at once, and what is open at every interval."""
         store = AlertStore(self._folder)
         life = Life(store)

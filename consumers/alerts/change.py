@@ -18,6 +18,7 @@ SEVERITIES: Final = (INFO, WARNING, CRITICAL)
 """In rising order."""
 STATES: Final = (OPEN, UPDATE, CLOSE)
 _ID_DIGITS: Final = 32
+_ORDER_MAX: Final = 2**63 - 1
 
 
 class Change(NamedTuple):
@@ -51,9 +52,10 @@ def change_of(record: Fetched) -> Change:
     name = hashlib.sha256(value if said is None else said).hexdigest()[:_ID_DIGITS]
     try:
         detail = json.loads(alert["detail"])
-    except ValueError:  # another writer's words are shown as they are
+    except (ValueError, RecursionError):  # another writer's words are shown as they are
         detail = {"text": alert["detail"]}
     order = detail.get("account_seq") if isinstance(detail, dict) else None
+    ordered = isinstance(order, int) and 0 <= order <= _ORDER_MAX
     return Change(
         change_id=name,
         alert_id=alert["alert_id"],
@@ -63,7 +65,7 @@ def change_of(record: Fetched) -> Change:
         object_=alert["object"],
         account=alert["account"],
         opened_at=alert["opened_at"],
-        order=order if isinstance(order, int) else None,
+        order=order if ordered else None,
         body={**alert, "opened_at": iso_time(alert["opened_at"]), "detail": detail},
     )
 

@@ -41,6 +41,7 @@ class Deliverer(threading.Thread):
         self._folder = folder_of(settings)
         self._allowed = networks(settings.alerts.allowed_networks)
         self._stop_asked = stop
+        self.failed = False
         self._waiting = metrics.gauge("chargeline_alerts_waiting")
         self._outcomes = {
             outcome: metrics.counter("chargeline_alerts_deliveries_total", outcome=outcome)
@@ -51,6 +52,15 @@ class Deliverer(threading.Thread):
         """why nothing is delivered, None while all is well"""
 
     def run(self) -> None:
+        """Work; what nobody expected ends the process, and a new one goes on from the file."""
+        try:
+            self._work()
+        except Exception:  # noqa: BLE001 - whatever it is, it must not end this thread unseen
+            _log.exception("thread_ended", thread=self.name)
+            self.failed = True
+            self._stop_asked.set()
+
+    def _work(self) -> None:
         """Deliver until told to stop; attempts under way are ended by their own time-out."""
         store = AlertStore(self._folder)
         queue = Queue(store)

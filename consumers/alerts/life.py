@@ -176,7 +176,7 @@ def silenced_until(alert: dict[str, Any], silences: Iterable[Silence]) -> int | 
 
 
 def _text(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+    return json.dumps(value, sort_keys=True, separators=(",", ":"))  # in ASCII: half a character can be stored, too
 
 
 def _alert(row: tuple[Any, ...]) -> dict[str, Any]:

@@ -42,7 +42,7 @@ _log = logger("alerts")
 
 
 def run(settings: Settings, stop: threading.Event) -> int:
-    """Follow and deliver until `stop` is set; returns the process's exit code: 1 where another one has the file."""
+    """Follow and deliver until `stop` is set; returns the process's exit code: 1 where it must be replaced."""
     metrics = Metrics("alerts")
     folder = folder_of(settings)
     store = AlertStore(folder)
@@ -53,23 +53,23 @@ def run(settings: Settings, stop: threading.Event) -> int:
             return 1
         follower = AlertFollower(settings, store, metrics)
         deliverer = Deliverer(settings, metrics, stop)
-        others = [deliverer, Alertmanagers(settings, metrics, stop)]
+        alertmanagers = Alertmanagers(settings, metrics, stop)
         http = settings.http
         checks = lambda: {**follower.checks(), "queue": deliverer.wrong}  # noqa: E731 - two words
         streams = {PATH: Streams(settings, metrics, stop)}
         server = serve(http.host, http.alerts_port, checks, metrics, http.request_timeout_s, streams)
         _log.info("alerts_started", http_port=server.port)
         try:
-            for thread in others:
-                thread.start()
+            deliverer.start()
+            alertmanagers.start()
             follower.run(stop)
             server.drain()
-            for thread in others:
-                thread.join(settings.alerts.delivery_timeout_s + 1)
+            deliverer.join(settings.alerts.delivery_timeout_s + 1)
+            alertmanagers.join(settings.alerts.delivery_timeout_s + 1)
         finally:
             server.close()
             store.close()
-    return 0
+    return int(deliverer.failed or alertmanagers.failed)
 
 
 @contextmanager

@@ -77,7 +77,7 @@ class Streams:
             while not self._stop_asked.is_set():
                 for change in life.changes_after(number, _EVENTS):
                     number = change["number"]
-                    data = json.dumps(change["alert"], ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+                    data = json.dumps(change["alert"], sort_keys=True, separators=(",", ":"))
                     yield f"id: {number}\nevent: {change['state']}\ndata: {data}\n\n".encode()
                     spoke = time.monotonic()
                 if time.monotonic() - spoke > self._settings.alerts.stream_heartbeat_s:

@@ -70,7 +70,7 @@ def secrets_of(path: Path) -> list[str]:
 def message(kind: str, happened_ms: int, data: dict[str, Any]) -> bytes:
     """Return the body of a webhook: the same in each attempt, to the byte."""
     document = {"type": kind, "timestamp": iso_time(happened_ms), "data": data}
-    return json.dumps(document, ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode()
+    return json.dumps(document, sort_keys=True, separators=(",", ":")).encode()
 
 
 def headers(webhook_id: str, body: bytes, signing: Iterable[str], now: datetime) -> dict[str, str]:
@@ -98,7 +98,7 @@ def send(
         return Outcome(f"refused: {error}")
     except TimeoutError:
         return Outcome("no answer in time")
-    except (OSError, http.client.HTTPException) as error:
+    except (OSError, UnicodeError, http.client.HTTPException) as error:  # a name that is none, too
         return Outcome(f"not reached: {type(error).__name__}")
 
 
