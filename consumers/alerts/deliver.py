@@ -19,6 +19,7 @@ from typing import Final
 
 from consumers.alerts.address import networks
 from consumers.alerts.queue import DELIVERED, FAILED, HELD, WAITING, Due, Queue
+from consumers.alerts.reminder import reminder_data
 from consumers.alerts.store import AlertStore, folder_of
 from consumers.alerts.webhook import Outcome, message, send
 from pipeline.adapters.logs import logger
@@ -93,8 +94,11 @@ class Deliverer(threading.Thread):
         return delivered
 
     def _attempt(self, due: Due) -> Outcome:
-        body = message(f"alert.{due.state}", due.taken_ms, due.alert)
         owner = due.subscription
+        if owner.language is None:
+            body = message(f"alert.{due.state}", due.taken_ms, due.alert)
+        else:
+            body = message("reminder", due.taken_ms, reminder_data(due.alert, owner.language))
         timeout_s = self._settings.delivery_timeout_s
         return send(owner.url, due.change_id, body, Path(owner.secret_file), self._allowed, timeout_s)
 

@@ -18,6 +18,7 @@ from typing import Any, Final, NamedTuple
 
 from consumers.alerts.change import Change, Rule, rule_of
 from consumers.alerts.life import OPEN, Life, silenced_until
+from consumers.alerts.reminder import reminder
 from consumers.alerts.store import AlertStore
 from pipeline.domain.detectors.finding import CLOSE
 
@@ -41,6 +42,8 @@ class Subscription(NamedTuple):
     status: str = ACTIVE
     failures: int = 0
     last_error: str | None = None
+    language: str | None = None
+    """set: reminders in this language instead of alerts, and nothing of what has no words for a customer"""
 
 
 class Due(NamedTuple):
@@ -66,8 +69,9 @@ class Queue:
         """Add a subscription, or change the one of this name: it begins anew, with the next change."""
         with self._store.transaction() as database:
             database.execute(
-                "INSERT OR REPLACE INTO subscriptions (name, url, secret_file, rule, status) VALUES (?, ?, ?, ?, ?)",
-                (*subscription[:3], json.dumps(subscription.rule.as_json()), ACTIVE),
+                "INSERT OR REPLACE INTO subscriptions (name, url, secret_file, rule, status, language) "
+                "VALUES (?, ?, ?, ?, ?, ?)",
+                (*subscription[:3], json.dumps(subscription.rule.as_json()), ACTIVE, subscription.language),
             )
 
     def unsubscribe(self, name: str) -> bool:
@@ -79,7 +83,8 @@ class Queue:
     def subscriptions(self) -> list[Subscription]:
         """Return every subscription."""
         rows = self._database.execute(
-            "SELECT name, url, secret_file, rule, status, failures, last_error FROM subscriptions ORDER BY name"
+            "SELECT name, url, secret_file, rule, status, failures, last_error, language "
+            "FROM subscriptions ORDER BY name"
         )
         return [_subscription(*row) for row in rows.fetchall()]
 
@@ -91,6 +96,8 @@ class Queue:
         silenced = silenced_until(change.body, Life(self._store).silences(now_ms)) is not None
         for subscription in self.subscriptions():
             if subscription.status != ACTIVE or not subscription.rule.matches(change.body):
+                continue
+            if subscription.language is not None and reminder(change.body, subscription.language) is None:
                 continue
             told = change.state == CLOSE and self._told(subscription.name, change.alert_id)
             self._add(subscription.name, change, HELD if silenced and not told else WAITING, now_ms)
@@ -136,7 +143,7 @@ class Queue:
         """
         rows = self._database.execute(
             "SELECT d.id, d.change_id, c.state, c.taken_ms, c.body, d.attempts + 1, s.name, s.url, "
-            "s.secret_file, s.rule, s.status, s.failures, s.last_error "
+            "s.secret_file, s.rule, s.status, s.failures, s.last_error, s.language "
             "FROM deliveries d JOIN subscriptions s ON s.name = d.subscription "
             "JOIN changes c ON c.change_id = d.change_id "
             "WHERE d.status = ? AND d.due_ms <= ? AND s.status = ? AND s.paused_ms <= ? AND NOT EXISTS "
@@ -218,7 +225,5 @@ class Queue:
         return [dict(zip(names, row, strict=True)) for row in rows.fetchall()]
 
 
-def _subscription(
-    name: str, url: str, secret_file: str, rule: str, status: str, failures: int, last_error: str | None
-) -> Subscription:
-    return Subscription(name, url, secret_file, rule_of(json.loads(rule)), status, failures, last_error)
+def _subscription(name: str, url: str, secret_file: str, rule: str, *rest: Any) -> Subscription:
+    return Subscription(name, url, secret_file, rule_of(json.loads(rule)), *rest)

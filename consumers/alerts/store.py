@@ -37,7 +37,7 @@ CREATE TABLE IF NOT EXISTS silences (id INTEGER PRIMARY KEY AUTOINCREMENT, rule 
     NOT NULL, reason TEXT NOT NULL, actor TEXT NOT NULL, made_ms INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS subscriptions (name TEXT PRIMARY KEY, url TEXT NOT NULL, secret_file TEXT NOT NULL,
     rule TEXT NOT NULL, status TEXT NOT NULL, failures INTEGER NOT NULL DEFAULT 0, paused_ms INTEGER NOT NULL DEFAULT 0,
-    last_error TEXT) WITHOUT ROWID;
+    last_error TEXT, language TEXT) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS deliveries (id INTEGER PRIMARY KEY AUTOINCREMENT, subscription TEXT NOT NULL,
     change_id TEXT NOT NULL, alert_id TEXT NOT NULL, state TEXT NOT NULL, status TEXT NOT NULL, attempts INTEGER
     NOT NULL DEFAULT 0, due_ms INTEGER NOT NULL, settled_ms INTEGER, last_error TEXT, UNIQUE (subscription, change_id));

@@ -26,6 +26,9 @@ def subscribe(
     detector: Detector = None,
     severity: Severity = None,
     account: Account = None,
+    words: Annotated[
+        str | None, typer.Option("--words", metavar="LANGUAGE", help="Reminders for the customer: zh or en.")
+    ] = None,
     data_dir: DataDir = None,
 ) -> None:
     """Tell a receiver of alerts by signed webhook.
@@ -33,18 +36,25 @@ def subscribe(
     From the next change on. The secret stays in its file (mode 0600); hand it to the receiver on a safe way. The same
     name again changes the subscription.
 
+    With --words the receiver is a customer's own channel: it gets a sentence for each budget, allowance or balance of
+    the --account that he should know of, and nothing else.
+
     \b
-    Example:
+    Examples:
       chargeline alerts subscribe desk https://desk.example/hooks --severity warning
+      chargeline alerts subscribe alice-phone https://sms.example/hook --account alice --words zh
     """
     from consumers.alerts.address import RefusedAddressError, parts_of
     from consumers.alerts.queue import Queue, Subscription
+    from consumers.alerts.reminder import LANGUAGES
     from consumers.alerts.store import folder_of
     from consumers.alerts.webhook import SecretError, new_secret, secrets_of
 
     if not _NAME.fullmatch(name):
         misused("NAME is small letters, digits and hyphens")
     rule = rule_from(detector, severity, account)
+    if words is not None and (words not in LANGUAGES or len(rule.accounts) != 1):
+        misused(f"--words is one of {', '.join(LANGUAGES)}, and takes one --account: a customer is told of his own")
     try:
         parts_of(url)
     except RefusedAddressError as error:
@@ -58,7 +68,7 @@ def subscribe(
             secrets_of(file)
         except SecretError as error:
             raise RefusedError(str(error)) from None
-        Queue(store).subscribe(Subscription(name, url, str(file.absolute()), rule))
+        Queue(store).subscribe(Subscription(name, url, str(file.absolute()), rule, language=words))
     data(f"{name}: its secret is in {file.absolute()}")
     next_step(f"chargeline alerts test {name}")
 

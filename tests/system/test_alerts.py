@@ -36,7 +36,7 @@ pytestmark = [pytest.mark.system, pytest.mark.timeout(120)]
 
 START = 1_793_500_000_000
 GUIDE = Path(__file__).parents[2] / "docs" / "guide-alerts.md"
-RECEIVER_PORT = 8099
+BALANCES = {"balance_after_micros": 7_000_000, "threshold_micros": 10_000_000}
 
 
 def until(true: Callable[[], object], told: Callable[[], object], timeout_s: float = 30) -> None:
@@ -138,7 +138,7 @@ class Alerts:
                     "alert_id": name, "state": state, "detector": "low_balance", "severity": severity,
                     "object": object_, "account": account, "opened_at": START + order, "window": "below@10000000",
                     "score": "3", "record_ids": [f"r-{account}"], "charge_ids": [charge],
-                    "detail": json.dumps({"account_seq": order, "currency": "CNY"}),
+                    "detail": json.dumps({"account_seq": order, "currency": "CNY", **BALANCES}),
                     "action": "Ask the customer to top up.",
                 }
             )  # fmt: skip
@@ -388,6 +388,18 @@ def test_no_webhook_goes_to_a_private_address(alerts, receiver):
     process.raise_("private")
     until(lambda: "private" in str(process.json("subscriptions")[0]["last_error"]), process.log)
     assert (receiver.got, receiver.refused) == ([], 0)
+
+
+def test_a_customer_is_told_in_his_own_words(alerts, receiver):
+    """On his own channel, of his own account, in his language, of what opens; nothing of what closes."""
+    process = alerts()
+    receiver.subscribe(process, "--account", "phoned", "--words", "zh")
+    process.raise_("other", "phoned")
+    process.raise_("phoned", state="close", order=2)
+    process.raise_("phoned", order=3)
+    until(lambda: len(receiver.got) == 2, process.log)
+    kinds = {(document["type"], document["data"]["text"]) for _, document in receiver.got}
+    assert kinds == {("reminder", "您的余额为7.00元，已低于10.00元，请及时充值。")}  # noqa: RUF001
 
 
 def blocks(language: str) -> list[str]:
