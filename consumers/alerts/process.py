@@ -132,9 +132,9 @@ class AlertFollower:
                 if records:
                     positions = {partition: at for (_, partition), at in reader.positions.items()}
                     self.take(records, topic_id, positions)
-                self._wrong = None
                 ends = {place: end for place, (_, end) in reader.bounds().items()}
                 self._lag.set(sum(max(ends[place] - at, 0) for place, at in reader.positions.items()))
+                self._wrong = None
                 self._upkeep()
 
     def take(self, records: list[Fetched], topic_id: str, positions: dict[int, int]) -> None:
