@@ -146,6 +146,38 @@ class AuditSettings(_Section):
     backoff_ms: PositiveInt = Field(2_000, description="before it begins again where broker or Redis did not answer")
 
 
+class AlertsSettings(_Section):
+    """Alerts with a life, and their delivery."""
+
+    folder: Path | None = Field(None, description="where alerts are remembered; empty: alerts/ in the data directory")
+    batch_alerts: PositiveInt = Field(500, description="records of the alert topic taken in together")
+    poll_ms: PositiveInt = Field(300, description="how long it waits for the next alert; a stop is noticed as fast")
+    backoff_ms: PositiveInt = Field(2_000, description="before it begins again where the broker did not answer")
+    open_days: PositiveInt = Field(35, description="an open alert of which nothing was heard for so long has expired")
+    keep_days: int = Field(90, ge=31, description="alerts that ended, and what was delivered, are forgotten after this")
+    retry_schedule_s: list[PositiveInt] = Field(
+        [5, 300, 1_800, 7_200, 18_000, 36_000, 50_400, 72_000, 86_400],
+        description="pauses between attempts to deliver a webhook; after the last one it is given up",
+    )
+    pause_max_s: PositiveInt = Field(300, description="a receiver that fails is asked again after this at the latest")
+    delivery_timeout_s: PositiveInt = Field(15, description="a receiver that has not answered by then has failed")
+    delivery_workers: PositiveInt = Field(4, description="webhooks under way at once, each of another alert")
+    delivery_poll_ms: PositiveInt = Field(300, description="how often it is asked what is due")
+    allowed_networks: list[str] = Field(
+        [], description="private networks (like 10.1.0.0/16) webhooks may go to; http without TLS to these alone"
+    )
+    alertmanager_urls: list[str] = Field([], description="Prometheus Alertmanagers that are told, each of every alert")
+    alertmanager_interval_s: PositiveInt = Field(60, description="how often they are told again of what is open")
+    alertmanager_batch: PositiveInt = Field(200, description="alerts in one request to them")
+    alertmanager_resolved_s: PositiveInt = Field(900, description="how long they are told of what ended")
+    stream_token_file: Path | None = Field(
+        None,
+        description="file that holds the token of the event stream; empty: it is served on a loopback address only",
+    )
+    stream_clients_max: PositiveInt = Field(32, description="event streams open at once")
+    stream_heartbeat_s: PositiveInt = Field(15, description="a comment on a silent stream, so that nobody cuts it")
+
+
 class HttpSettings(_Section):
     """Metrics and health of each process."""
 
@@ -155,6 +187,7 @@ class HttpSettings(_Section):
     charge_port: int = Field(0, ge=0, le=65535, description="0: any free port")
     detect_port: int = Field(0, ge=0, le=65535, description="0: any free port")
     audit_port: int = Field(0, ge=0, le=65535, description="0: any free port")
+    alerts_port: int = Field(0, ge=0, le=65535, description="0: any free port")
 
 
 class LocalSettings(_Section):
@@ -205,6 +238,7 @@ class Settings(BaseSettings):
     charge: ChargeSettings = ChargeSettings()
     detect: DetectSettings = DetectSettings()
     audit: AuditSettings = AuditSettings()
+    alerts: AlertsSettings = AlertsSettings()
     http: HttpSettings = HttpSettings()
     local: LocalSettings = LocalSettings()
     schema_registry: SchemaRegistrySettings = SchemaRegistrySettings()

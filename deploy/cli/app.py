@@ -4,6 +4,9 @@ import typer
 
 from deploy.cli import (
     accounts,
+    alert_correct,
+    alert_delivery,
+    alerts,
     auditing,
     bench,
     catalogues,
@@ -49,6 +52,13 @@ app.command("quote")(rating.quote)
 app.command("rerate")(rerate.rerate)
 app.add_typer(detecting.app, name="detect")
 detecting.app.command("eval")(detect_eval.evaluate)
+app.add_typer(alerts.app, name="alerts")
+alerts.app.command("subscribe")(alert_delivery.subscribe)
+alerts.app.command("unsubscribe")(alert_delivery.unsubscribe)
+alerts.app.command("subscriptions")(alert_delivery.subscriptions)
+alerts.app.command("test")(alert_delivery.fire_test)
+alerts.app.command("replay")(alert_delivery.replay)
+alerts.app.command("correct")(alert_correct.correct)
 app.add_typer(dead_letters.app, name="dlq")
 app.add_typer(ledger.audit, name="audit")
 app.command("snapshot")(auditing.snapshot)

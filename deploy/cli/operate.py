@@ -21,6 +21,7 @@ PROCESSES: Final = {
     "charge": "pipeline.charge",
     "detect": "pipeline.detect",
     "audit": "consumers.audit.auditor",
+    "alerts": "consumers.alerts.process",
 }
 """Each process, and the module whose `run` it is."""
 _SAMPLE_S: Final = 0.4
@@ -214,7 +215,7 @@ def without_password(url: str) -> str:
 
 
 def run(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="mediate, charge, detect or audit.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="mediate, charge, detect, audit or alerts.")],
     data_dir: DataDir = None,
 ) -> None:
     """Run one process until it is told to stop.

@@ -54,8 +54,8 @@ def rerate(
         misused("--reason takes a sentence why")
     settings = settings_of_servers(data_dir)
     catalogues = published(settings)
-    corrected = _chosen(catalogues, version)
-    found = list(_differences(settings, catalogues.corrected(corrected, *span), span, account, timeout))
+    corrected = chosen_version(catalogues, version)
+    found = list(differences(settings, catalogues.corrected(corrected, *span), span, account, timeout))
     corrections = [item for item in found if isinstance(item, Correction)]
     _show(found, json=json)
     _say_unpriced(found)
@@ -118,7 +118,7 @@ def published(settings: "Settings") -> "Catalogues":
         feed.close()
 
 
-def _chosen(catalogues: "Catalogues", version: str | None) -> "Catalogue":
+def chosen_version(catalogues: "Catalogues", version: str | None) -> "Catalogue":
     found = catalogues.newest() if version is None else catalogues.by_hash(version)
     if found is None:
         raise RefusedError(
@@ -128,7 +128,7 @@ def _chosen(catalogues: "Catalogues", version: str | None) -> "Catalogue":
     return found
 
 
-def _differences(
+def differences(
     settings: "Settings", catalogues: "Catalogues", span: tuple[int, int], account: str | None, timeout_s: float
 ) -> "Iterator[Correction | Unpriced]":
     """Read the ledger, one partition after the other, and yield what differs."""

@@ -15,7 +15,7 @@ from typing import IO, Final, NamedTuple
 from deploy.local.process import LocalServerError
 
 MARKER: Final = ".chargeline"
-PARTS: Final = ("kafka", "redis", "detect", "audit", "snapshots", "logs", "run")
+PARTS: Final = ("kafka", "redis", "detect", "audit", "alerts", "snapshots", "logs", "run")
 
 
 class Folder(NamedTuple):

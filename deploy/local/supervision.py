@@ -31,7 +31,8 @@ Workers = tuple[tuple[str, tuple[str, ...]], ...]
 """The name and the command of each worker process."""
 
 WORKERS: Final[Workers] = tuple(
-    (name, (sys.executable, "-P", "-m", "deploy.cli", "run", name)) for name in ("mediate", "charge", "detect", "audit")
+    (name, (sys.executable, "-P", "-m", "deploy.cli", "run", name))
+    for name in ("mediate", "charge", "detect", "audit", "alerts")
 )
 LOOP_S: Final = 0.1
 _log = logger("supervisor")

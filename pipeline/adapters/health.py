@@ -6,11 +6,11 @@ machines that watch; what a check says must therefore name no secret and no subs
 """
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from socket import AF_INET6
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from urllib.parse import parse_qs, urlsplit
 
 from pipeline.adapters.logs import logger
@@ -24,18 +24,42 @@ _PLAIN: Final = "text/plain; charset=utf-8"
 _log = logger("health")
 
 
-def serve(host: str, port: int, checks: Checks, metrics: Metrics, timeout_s: int = 5) -> "Server":
+class Opened(NamedTuple):
+    """What a stream answers a request: its status and type, then pieces of the body until they end or the client does.
+
+    Pieces are sent as they come; whoever makes them is closed when the client is gone.
+    """
+
+    status: HTTPStatus
+    content_type: str
+    pieces: Iterator[bytes]
+
+
+Stream = Callable[[Mapping[str, str], dict[str, list[str]]], Opened]
+"""Called with the headers (names in lower case) and the query of a GET, in the thread of that client."""
+
+
+def serve(
+    host: str,
+    port: int,
+    checks: Checks,
+    metrics: Metrics,
+    timeout_s: int = 5,
+    streams: Mapping[str, Stream] | None = None,
+) -> "Server":
     """Listen on host and port (0: any free one) in threads of its own; raises OSError where it cannot.
 
-    `timeout_s`: a client that says nothing for so long is hung up on.
+    `timeout_s`: a client that says nothing for so long is hung up on. `streams`: further pages, by path.
     """
-    return Server(host, port, checks, metrics, timeout_s)
+    return Server(host, port, checks, metrics, timeout_s, streams or {})
 
 
 class Server:
     """A listening server: `port` is the one it got. `drain` before the work stops, `close` after it."""
 
-    def __init__(self, host: str, port: int, checks: Checks, metrics: Metrics, timeout_s: int) -> None:
+    def __init__(
+        self, host: str, port: int, checks: Checks, metrics: Metrics, timeout_s: int, streams: Mapping[str, Stream]
+    ) -> None:
         self._checks = checks
         self._draining = threading.Event()
         pages: dict[str, _Page] = {
@@ -44,7 +68,9 @@ class Server:
             "/readyz": self._ready,
         }
         kind = _Http6 if ":" in host else _Http
-        self._http = kind((host, port), type("Handler", (_Handler,), {"pages": pages, "timeout": timeout_s}))
+        self._http = kind(
+            (host, port), type("Handler", (_Handler,), {"pages": pages, "streams": streams, "timeout": timeout_s})
+        )
         self.port: int = self._http.server_address[1]
         self._thread = threading.Thread(
             target=self._http.serve_forever, args=(STOP_NOTICED_S,), name="health", daemon=True
@@ -82,12 +108,17 @@ _Page = Callable[[dict[str, list[str]]], _Answer]
 
 class _Handler(BaseHTTPRequestHandler):
     pages: dict[str, _Page]
+    streams: Mapping[str, Stream]
     protocol_version = "HTTP/1.1"
     server_version = "chargeline"
     sys_version = ""
 
     def do_GET(self) -> None:
         address = urlsplit(self.path)
+        stream = self.streams.get(address.path)
+        if stream is not None and self.command == "GET":
+            self._stream(stream, parse_qs(address.query, keep_blank_values=True))
+            return
         page = self.pages.get(address.path)
         if page is None:
             answer: _Answer = HTTPStatus.NOT_FOUND, _PLAIN, b"/metrics, /livez or /readyz\n"
@@ -101,6 +132,25 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         if self.command != "HEAD":
             self.wfile.write(body)
+
+    def _stream(self, stream: Stream, query: dict[str, list[str]]) -> None:
+        self.close_connection = True  # the body ends where the connection does
+        opened = stream({name.lower(): value for name, value in self.headers.items()}, query)
+        pieces = iter(opened.pieces)
+        try:
+            self.send_response(opened.status)
+            self.send_header("Content-Type", opened.content_type)
+            self.send_header("Cache-Control", "no-store")
+            self.send_header("Connection", "close")
+            self.end_headers()
+            for piece in pieces:
+                self.wfile.write(piece)
+        except (ConnectionError, TimeoutError):
+            _log.debug("stream_client_gone")
+        finally:
+            close = getattr(pieces, "close", None)
+            if close is not None:
+                close()
 
     do_HEAD = do_GET  # noqa: N815 - the base class calls it so
 

@@ -109,8 +109,29 @@ AUDIT: Final = (
     ),
     Definition("chargeline_audit_records", GAUGE, "Raw records in the control totals, by outcome.", ("outcome",)),
 )
+ALERTS: Final = (
+    Definition("chargeline_alerts_changes_total", COUNTER, "Changes of alerts taken in, by new state.", ("state",)),
+    Definition(
+        "chargeline_alerts_repeats_total", COUNTER, "Alerts read again, or older than what is known: no change."
+    ),
+    Definition("chargeline_alerts_unreadable_total", COUNTER, "Alerts passed over because they could not be read."),
+    Definition("chargeline_alerts_open", GAUGE, "Alerts that are open, by severity.", ("severity",)),
+    Definition(
+        "chargeline_alerts_waiting", GAUGE, "Webhooks that are to be delivered, those of later attempts included."
+    ),
+    Definition(
+        "chargeline_alerts_deliveries_total", COUNTER, "Attempts to deliver a webhook, by outcome.", ("outcome",)
+    ),
+    Definition(
+        "chargeline_alerts_alertmanager_failures_total",
+        COUNTER,
+        "Requests to an Alertmanager that failed; each is repeated.",
+    ),
+    Definition("chargeline_alerts_streams", GAUGE, "Event streams that are open."),
+    Definition("chargeline_alerts_lag_records", GAUGE, "Offsets of the alert topic not yet taken in."),
+)
 
-DEFINITIONS: Final = {"mediate": MEDIATE, "charge": CHARGE, "detect": DETECT, "audit": AUDIT}
+DEFINITIONS: Final = {"mediate": MEDIATE, "charge": CHARGE, "detect": DETECT, "audit": AUDIT, "alerts": ALERTS}
 """What each process exports, besides `process_*` and `python_info`."""
 
 disable_created_metrics()  # type: ignore[no-untyped-call] # a series of creation times beside every counter, which nobody asks for

@@ -356,12 +356,9 @@ class Batch:
         if account is None:
             return event
         account.change({}, account.balance_micros)
-        micros = account.balance_micros
+        at = account.balance_micros
         return event._replace(
-            account_seq=account.seq,
-            currency=account.currency,
-            balance_before_micros=micros,
-            balance_after_micros=micros,
+            account_seq=account.seq, currency=account.currency, balance_before_micros=at, balance_after_micros=at
         )
 
     def _event(

@@ -299,3 +299,37 @@ def test_demo_balances_the_books(tmp_path):
     assert "NOT SEEN" not in done.stdout
     assert "next: chargeline up --sample" in done.stderr
     assert not list(Path(tmp_path).glob("chargeline-demo-*"))
+
+
+def test_an_alert_is_corrected_once_and_by_approval(chargeline):
+    """Shown, prepared, approved: the charge is returned then and not before, once, with the alert as its reason."""
+    listed = []
+    deadline = time.monotonic() + 60
+    while not listed and time.monotonic() < deadline:
+        listed = [alert for alert in chargeline.json("alerts", "list", "--all") if alert["record_ids"]]
+    alert = next(alert for alert in listed if chargeline.json("explain", alert["charge_ids"][0])[0]["amount_micros"])
+    (charge,) = chargeline.json("explain", alert["charge_ids"][0])
+
+    def balance() -> int:
+        return chargeline.json("account", "show", alert["account"])[0]["balance_micros"]
+
+    before = balance()
+    words = ("alerts", "correct", alert["alert_id"])
+    assert "nothing was prepared" in chargeline(*words, "--approve", code=1).stderr
+    chargeline(*words, "--waive", "--dry-run")
+    assert "nothing was prepared" in chargeline(*words, "--approve", code=1).stderr
+    assert chargeline.json(*words) == [], "the newest catalogue says what was charged"
+    (command,) = chargeline.json(*words, "--waive", "--actor", "staff-one")
+    assert command["charge_id"] == alert["charge_ids"][0]
+    assert balance() == before
+    (answer,) = chargeline.json(*words, "--approve", "--actor", "staff-two")
+    assert (answer["kind"], answer["amount_micros"]) == ("ADJUSTED", charge["amount_micros"])
+    assert balance() == before + charge["amount_micros"]
+    (event,) = chargeline.json("explain", answer["event"])
+    assert alert["alert_id"][:16] in event["command"]["reason"]
+    assert event["command"]["actor"] == "staff-two"
+    (again,) = chargeline.json(*words, "--approve", "--actor", "staff-two")
+    assert again["kind"] == "DUPLICATE"
+    assert chargeline.json(*words, "--waive") == [], "nothing is left to return"
+    assert balance() == before + charge["amount_micros"]
+    assert chargeline.json("audit", "verify")[0]["ok"]

@@ -27,6 +27,7 @@ CLIENTS = {
     "fastavro": "pipeline/adapters/avro.py",
     "prometheus_client": "pipeline/adapters/metrics.py",
     "structlog": "pipeline/adapters/logs.py",
+    "standardwebhooks": "consumers/alerts/webhook.py",
     "yaml": None,
     "phonenumbers": None,
 }

@@ -1,0 +1,1 @@
+"""Alerts with a life: remembered by id, silenced, acknowledged, and delivered to whoever asked for them."""
