@@ -114,6 +114,7 @@ def test_it_proves_the_books_as_they_grow(stack):
     assert stack.page("/readyz?verbose") == (200, "[+]ledger ok\n[+]redis ok\n[+]books ok\nok\n")
 
 
+@pytest.mark.faults
 def test_it_goes_on_after_a_kill(stack):
     """kill -9: what was audited is not audited again, and nothing between is missed."""
     before = stack.chargeline.one("audit", "verify")["events"]
@@ -206,6 +207,7 @@ def test_seals_are_signed_and_a_stranger_checks_them(stack, tmp_path):
     assert {total["source"] for total in totals} > {"?"}
 
 
+@pytest.mark.faults
 def test_a_rebuild_from_snapshots_is_the_same(stack):
     """Redis emptied and made anew, from snapshots and from the first event: the same to the byte."""
     chargeline = stack.chargeline

@@ -64,6 +64,7 @@ def check_sane(figures) -> None:
     assert figures["core"] in ("compiled", "pure")
 
 
+@pytest.mark.faults
 def test_a_small_run_on_servers_of_its_own(tmp_path):
     """Every figure of the contract is there and possible, each record has its charge or is a repeat; nothing is left."""
     skip_without_servers(tmp_path / "probe")

@@ -14,7 +14,7 @@ from pipeline.adapters.kafka.client import TopicPartition, admin
 from pipeline.adapters.store.dump import dump_partition
 from pipeline.topics import USAGE_ACCEPTED
 
-pytestmark = [pytest.mark.system]
+pytestmark = [pytest.mark.system, pytest.mark.faults]
 RECORDS = 50_000
 
 
@@ -64,7 +64,6 @@ def test_a_clean_run_and_a_clean_stop(broken):
     finish(broken)
 
 
-@pytest.mark.faults
 def test_a_killed_worker(broken):
     """Killed again and again in the middle of its work, charge goes on from the ledger."""
     broken.publish(RECORDS, top_ups=500)
@@ -77,7 +76,6 @@ def test_a_killed_worker(broken):
     finish(broken)
 
 
-@pytest.mark.faults
 def test_a_killed_broker(broken):
     """The broker killed under way: charge takes over again, or ends where its group shut it out and is started again.
 
@@ -107,7 +105,6 @@ def test_a_worker_whose_place_was_taken_ends(broken):
     assert new.process.poll() is None
 
 
-@pytest.mark.faults
 def test_a_redis_that_lost_its_tail(broken):
     """Redis comes back with the end of its file cut off: the view is brought to the ledger before work goes on."""
     broken.publish(RECORDS)
@@ -121,7 +118,6 @@ def test_a_redis_that_lost_its_tail(broken):
     assert any(line["replayed"] for line in worker.said("took_over"))
 
 
-@pytest.mark.faults
 def test_a_wiped_redis(broken):
     """Everything in Redis gone, under way and at the end: it is rebuilt from the ledger to the same bytes."""
     broken.publish(RECORDS)
@@ -142,7 +138,6 @@ def test_a_wiped_redis(broken):
     finish(broken)
 
 
-@pytest.mark.faults
 def test_a_rebuild_beside_working_owners(broken):
     """`rebuild` wipes and folds anew while charge works and takes over: both end at the same view."""
     broken.publish(RECORDS // 2)
@@ -156,7 +151,6 @@ def test_a_rebuild_beside_working_owners(broken):
     assert [dump_partition(broken.settings, p) for p in range(broken.partitions)] == before
 
 
-@pytest.mark.faults
 def test_one_worker_killed_and_one_asleep(broken):
     """Two workers: one is killed, the other sleeps beyond its session and wakes; whoever owns what, the ledger holds."""
     broken.publish(RECORDS // 2)
@@ -174,7 +168,6 @@ def test_one_worker_killed_and_one_asleep(broken):
     assert third.process.poll() is None
 
 
-@pytest.mark.faults
 def test_sleeping_workers_that_wake_in_turn(broken):
     """A worker stopped and woken over and over, with another that takes its partitions: both are fenced, none harms."""
     broken.publish(RECORDS)

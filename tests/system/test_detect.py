@@ -91,6 +91,7 @@ def test_no_alert_is_lost_when_workers_are_killed(start, ledger, alerts):
     assert worker.stop() == 0
 
 
+@pytest.mark.faults
 def test_two_workers_share_the_ledger_and_one_takes_over_from_the_other(start, ledger, alerts):
     """A second worker joins, the first leaves: whatever happens meanwhile is raised."""
     accounts = [account_in(number % PARTITIONS) for number in range(200)]
@@ -105,6 +106,7 @@ def test_two_workers_share_the_ledger_and_one_takes_over_from_the_other(start, l
     wait_until(lambda: {a["account"] for a in alerts.of(*accounts)} == set(accounts))
 
 
+@pytest.mark.faults
 def test_the_watchdog_ends_a_worker_that_does_not_get_on(start, ledger, alerts):
     """Records wait and nothing moves: the process ends with its own code, commits nothing, and the next one goes on."""
     account = account_in()
@@ -117,6 +119,7 @@ def test_the_watchdog_ends_a_worker_that_does_not_get_on(start, ledger, alerts):
     wait_until(lambda: len(alerts.of(account)) == 1)
 
 
+@pytest.mark.faults
 def test_the_watchdog_leaves_an_idle_worker_alone(start, ledger, alerts):
     """A ledger ends in transaction markers, which no reader ever passes: that is no stall."""
     account = account_in()

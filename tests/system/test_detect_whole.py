@@ -140,6 +140,7 @@ def test_no_alert_is_lost_or_opened_twice_when_detect_is_killed_in_a_burst(start
     said.check()
 
 
+@pytest.mark.faults
 def test_a_second_worker_takes_over_in_a_burst(start, ledger, said):
     """It joins, takes partitions with their states, and has all of them when the first one leaves."""
     at = T0 + 3 * DAY

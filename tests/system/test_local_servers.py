@@ -105,6 +105,7 @@ def workers_only(servers: Settings, tmp_path: Path) -> Iterator[Settings]:
     down(settings)
 
 
+@pytest.mark.faults
 def test_servers_come_back_where_they_were_with_what_they_had(servers: Settings, tmp_path: Path) -> None:
     """Same ports, same data after a stop, beside other instances; the data directory is one instance's at a time."""
     settings = Settings(data_dir=tmp_path / "dätä dir")

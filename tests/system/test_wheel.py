@@ -59,6 +59,7 @@ def test_the_data_is_inside(wheel):
     assert {name.partition("/")[0] for name in names if ".dist-info/" not in name} == set(PACKAGES)
 
 
+@pytest.mark.faults
 def test_the_wheel_runs_the_demo(wheel, tmp_path):
     """In an empty environment, from a directory that is not the checkout, the demo ends with balanced books."""
     home = tmp_path / "home"
