@@ -14,8 +14,10 @@ from typing import Any, NamedTuple
 
 import fastavro
 import redis
-from confluent_kafka import Consumer, Producer, TopicPartition
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec
+
+_TOPICS_KNOWN_S = 30
 
 RECORD = fastavro.parse_schema(
     {
@@ -130,7 +132,18 @@ def _make_topics(bootstrap: str, topic: str, partitions: int) -> None:
         [NewTopic(topic, partitions, 1), NewTopic(topic + ".out", partitions, 1)]
     ).values():
         future.result()
-    time.sleep(1)
+    names = [TopicPartition(name, at) for name in (topic, topic + ".out") for at in range(partitions)]
+    deadline = time.monotonic() + _TOPICS_KNOWN_S
+    while True:
+        try:
+            for ends in admin.list_offsets({at: OffsetSpec.latest() for at in names}).values():
+                ends.result()
+        except KafkaException:  # made, but not yet led by the broker that answers
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.1)
+        else:
+            return
 
 
 def _remove(bootstrap: str, redis_url: str, topic: str) -> None:
