@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import fastavro
 import redis
-from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec
 
 _TOPICS_KNOWN_S = 30
@@ -149,7 +149,11 @@ def _make_topics(bootstrap: str, topic: str, partitions: int) -> None:
 def _remove(bootstrap: str, redis_url: str, topic: str) -> None:
     admin = AdminClient({"bootstrap.servers": bootstrap})
     for future in admin.delete_topics([topic, topic + ".out"]).values():
-        future.result()
+        try:
+            future.result()
+        except KafkaException as error:  # stopped before they were made: there is nothing to remove
+            if error.args[0].code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
+                raise
     view: Any = redis.Redis.from_url(redis_url)
     names = list(view.scan_iter(match=f"floor*:{{{topic}-*", count=10_000))
     for at in range(0, len(names), 10_000):

@@ -221,6 +221,7 @@ def receiver() -> Iterator[Receiver]:
     made.close()
 
 
+@pytest.mark.faults
 def test_a_receiver_that_fails_for_a_while_gets_each_once(alerts, receiver):
     """Signed, retried while it answers 503, then each change exactly once by id; what was raised again is no news."""
     process = alerts()
