@@ -15,7 +15,8 @@ from typing import Any, Final, NamedTuple
 from urllib.parse import urlsplit
 
 from consumers.alerts.life import CLOSED, EXPIRED, OPEN, Life, silenced_until
-from consumers.alerts.store import AlertStore, folder_of
+from consumers.alerts.store import AlertStore
+from consumers.alerts.worker import Worker
 from pipeline.adapters.command_json import parse_time
 from pipeline.adapters.ledger_codec import iso_time
 from pipeline.adapters.logs import logger
@@ -35,27 +36,14 @@ class _Told(NamedTuple):
     at: float
 
 
-class Alertmanagers(threading.Thread):
+class Alertmanagers(Worker):
     """Pushes on a thread and a connection of its own until `stop` is set."""
 
     def __init__(self, settings: Settings, metrics: Metrics, stop: threading.Event) -> None:
-        super().__init__(name="alertmanager", daemon=True)
-        self._settings = settings.alerts
-        self._folder = folder_of(settings)
-        self._stop_asked = stop
-        self.failed = False
+        super().__init__("alertmanager", settings, stop)
         self._failures = metrics.counter("chargeline_alerts_alertmanager_failures_total")
         self._urls = [endpoint(url) for url in settings.alerts.alertmanager_urls]
         self._told: dict[str, dict[str, _Told]] = {url: {} for url in self._urls}
-
-    def run(self) -> None:
-        """Work; what nobody expected ends the process, and a new one goes on from the file."""
-        try:
-            self._work()
-        except Exception:  # noqa: BLE001 - whatever it is, it must not end this thread unseen
-            _log.exception("thread_ended", thread=self.name)
-            self.failed = True
-            self._stop_asked.set()
 
     def _work(self) -> None:
         """Tell what changed at once, and what is open at every interval."""

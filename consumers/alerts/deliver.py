@@ -20,8 +20,9 @@ from typing import Final
 from consumers.alerts.address import networks
 from consumers.alerts.queue import DELIVERED, FAILED, HELD, WAITING, Due, Queue
 from consumers.alerts.reminder import reminder_data
-from consumers.alerts.store import AlertStore, folder_of
+from consumers.alerts.store import AlertStore
 from consumers.alerts.webhook import Outcome, message, send
+from consumers.alerts.worker import Worker
 from pipeline.adapters.logs import logger
 from pipeline.adapters.metrics import Metrics
 from pipeline.settings import Settings
@@ -33,16 +34,12 @@ _RELEASE_S: Final = 1.0
 _log = logger("alerts")
 
 
-class Deliverer(threading.Thread):
+class Deliverer(Worker):
     """Works the queue on a thread and a connection of its own until `stop` is set."""
 
     def __init__(self, settings: Settings, metrics: Metrics, stop: threading.Event) -> None:
-        super().__init__(name="deliver", daemon=True)
-        self._settings = settings.alerts
-        self._folder = folder_of(settings)
+        super().__init__("deliver", settings, stop)
         self._allowed = networks(settings.alerts.allowed_networks)
-        self._stop_asked = stop
-        self.failed = False
         self._waiting = metrics.gauge("chargeline_alerts_waiting")
         self._outcomes = {
             outcome: metrics.counter("chargeline_alerts_deliveries_total", outcome=outcome)
@@ -51,15 +48,6 @@ class Deliverer(threading.Thread):
         self._random = random.SystemRandom()
         self.wrong: str | None = None
         """why nothing is delivered, None while all is well"""
-
-    def run(self) -> None:
-        """Work; what nobody expected ends the process, and a new one goes on from the file."""
-        try:
-            self._work()
-        except Exception:  # noqa: BLE001 - whatever it is, it must not end this thread unseen
-            _log.exception("thread_ended", thread=self.name)
-            self.failed = True
-            self._stop_asked.set()
 
     def _work(self) -> None:
         """Deliver until told to stop; attempts under way are ended by their own time-out."""

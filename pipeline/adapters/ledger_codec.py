@@ -5,6 +5,7 @@ the other), so the ledger holds what was received to the byte, and no record is 
 """
 
 import json
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
 
@@ -132,15 +133,8 @@ def decode_used_event(data: bytes) -> Event:
     UndecodableError.
     """
     AUDIT_EVENT.writer_of(data)
-    if len(data) < HEADER_BYTES + 2 * HASH_BYTES or data[-HASH_BYTES:] != expected_hash(data):
-        raise UndecodableError("the bytes do not hash to the hash they end in")
-    event = None
-    if data[:HEADER_BYTES] == AUDIT_EVENT.header:
-        try:
-            event = read_used_event(data, HEADER_BYTES)
-        except WireError as error:
-            raise UndecodableError(str(error)) from None
-    return decode_event(data).event if event is None else event  # an older version, or a command's
+    event = _as_written(data, read_used_event)
+    return decode_event(data).event if event is None else event
 
 
 def decode_bare_event(data: bytes) -> StoredEvent:
@@ -148,17 +142,22 @@ def decode_bare_event(data: bytes) -> StoredEvent:
 
     The bytes must hash to the hash they end in; raises UnknownSchemaError or UndecodableError.
     """
-    if len(data) < HEADER_BYTES + 2 * HASH_BYTES or data[-HASH_BYTES:] != expected_hash(data):
-        raise UndecodableError("the bytes do not hash to the hash they end in")
-    event = None
-    if data[:HEADER_BYTES] == AUDIT_EVENT.header:
-        try:
-            event = read_bare_event(data, HEADER_BYTES)
-        except WireError as error:
-            raise UndecodableError(str(error)) from None
-    if event is None:  # an older version, or a command's
+    event = _as_written(data, read_bare_event)
+    if event is None:
         event = decode_event(data).event._replace(usage=None, command=None, lines=())
     return StoredEvent(event, data[-2 * HASH_BYTES : -HASH_BYTES], data[-HASH_BYTES:])
+
+
+def _as_written(data: bytes, read: Callable[[bytes, int], Event | None]) -> Event | None:
+    """Read bytes that hash to the hash they end in; None where the event is of an older version, or a command's."""
+    if len(data) < HEADER_BYTES + 2 * HASH_BYTES or data[-HASH_BYTES:] != expected_hash(data):
+        raise UndecodableError("the bytes do not hash to the hash they end in")
+    if data[:HEADER_BYTES] != AUDIT_EVENT.header:
+        return None
+    try:
+        return read(data, HEADER_BYTES)
+    except WireError as error:
+        raise UndecodableError(str(error)) from None
 
 
 def expected_hash(data: bytes) -> bytes:

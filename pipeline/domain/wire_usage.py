@@ -5,7 +5,7 @@ Reading is strict: what is not the one canonical encoding of a record is refused
 Source: Apache Avro 1.12 specification, "Binary Encoding".
 """
 
-from pipeline.domain.usage import DIRECTIONS, INT_MAX, LONG_MAX, SERVICES, AcceptedUsage, UsageRecord
+from pipeline.domain.usage import DIRECTIONS, INT_MAX, LONG_MAX, SERVICES, AcceptedUsage, UsageRecord, accepted_usage
 
 
 class WireError(ValueError):
@@ -46,7 +46,7 @@ def accepted_part(data: bytes, at: int) -> tuple[AcceptedUsage, int]:
     source_partition, at = _read_int(data, at)
     source_offset, at = _read_long(data, at)
     on_net, at = _read_boolean(data, at)
-    return AcceptedUsage(*record, account, received_at, source_topic, source_partition, source_offset, on_net), at
+    return accepted_usage(record, account, received_at, source_topic, source_partition, source_offset, on_net), at
 
 
 def _read_record(data: bytes, at: int) -> tuple[UsageRecord, int]:
