@@ -2,15 +2,12 @@
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import hypothesis
 import pytest
+from real_servers import own_servers
 
-from deploy.local.process import LocalServerError
-from deploy.local.servers import embedded
-from deploy.local.supervision import with_addresses
 from pipeline.settings import Settings
 
 hypothesis.settings.register_profile("default", deadline=None, print_blob=True)
@@ -30,28 +27,12 @@ def _own_configuration(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="session")
 def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
     """Settings of a broker and a Redis that all tests share: bring topics and keys of your own, flush nothing."""
-    with _servers(tmp_path_factory.mktemp("servers")) as settings:
+    with own_servers(Settings(data_dir=tmp_path_factory.mktemp("servers"))) as settings:
         yield settings
 
 
 @pytest.fixture
 def stack(tmp_path: Path) -> Iterator[Settings]:
     """Settings of a fresh broker and a fresh Redis, without topics, for this test alone (some seconds)."""
-    with _servers(tmp_path / "servers") as settings:
+    with own_servers(Settings(data_dir=tmp_path / "servers")) as settings:
         yield settings
-
-
-@contextmanager
-def _servers(data_dir: Path) -> Iterator[Settings]:
-    settings = Settings(data_dir=data_dir)
-    held = embedded(settings)
-    try:
-        addresses = held.__enter__()
-    except LocalServerError as error:
-        if os.environ.get("CI"):
-            raise
-        pytest.skip(f"no servers here: {error}")
-    try:
-        yield with_addresses(settings, addresses)
-    finally:
-        held.__exit__(None, None, None)

@@ -11,10 +11,8 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import pytest
+from real_servers import own_servers
 
-from deploy.local.process import LocalServerError
-from deploy.local.servers import embedded
-from deploy.local.supervision import with_addresses
 from pipeline.adapters.avro import ALERT
 from pipeline.adapters.kafka.client import transactional_producer
 from pipeline.adapters.kafka.reader import FollowingReader
@@ -59,15 +57,9 @@ def wait_until(condition: Callable[[], bool], timeout_s: float = 40) -> None:
 def settings(tmp_path_factory) -> Iterator[Settings]:
     """A broker for these tests alone: detect's group and topics have fixed names."""
     planned = nowhere_redis(tmp_path_factory.mktemp("broker"))
-    try:
-        with embedded(planned) as addresses:
-            made = with_addresses(planned, addresses)
-            create_topics(made)
-            yield made
-    except LocalServerError as error:
-        if os.environ.get("CI"):
-            raise
-        pytest.skip(f"no broker here: {error}")
+    with own_servers(planned) as made:
+        create_topics(made)
+        yield made
 
 
 # --- a ledger written as charge writes it, by transactions ---

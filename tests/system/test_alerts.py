@@ -21,10 +21,8 @@ from pathlib import Path
 import pytest
 import standardwebhooks
 from command_line import clean_environment
+from real_servers import own_servers
 
-from deploy.local.process import LocalServerError
-from deploy.local.servers import embedded
-from deploy.local.supervision import with_addresses
 from pipeline.adapters.avro import ALERT
 from pipeline.adapters.kafka.client import producer
 from pipeline.adapters.kafka.topics import create_topics
@@ -55,15 +53,9 @@ def free_port() -> int:
 @pytest.fixture(scope="module")
 def broker(tmp_path_factory) -> Iterator[Settings]:
     planned = Settings(data_dir=tmp_path_factory.mktemp("broker"), redis={"url": "redis://127.0.0.1:1"})
-    try:
-        with embedded(planned) as addresses:
-            made = with_addresses(planned, addresses)
-            create_topics(made)
-            yield made
-    except LocalServerError as error:
-        if os.environ.get("CI"):
-            raise
-        pytest.skip(f"no broker here: {error}")
+    with own_servers(planned) as made:
+        create_topics(made)
+        yield made
 
 
 class Alerts:

@@ -1,19 +1,16 @@
 """The doctor on real servers: a set-up is broken in ten ways, and each is found and named."""
 
 import json
-import os
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 
 import pytest
 from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource, NewPartitions
+from real_servers import own_servers
 
 from deploy.cli import main
 from deploy.doctor import FAILED, PASSED, WARNED, gather, judge
-from deploy.local.process import LocalServerError
-from deploy.local.servers import embedded
-from deploy.local.supervision import with_addresses
 from pipeline.adapters.kafka.client import admin
 from pipeline.adapters.kafka.topics import create_topics
 from pipeline.adapters.store import keys
@@ -29,18 +26,8 @@ FRESH = {"tariffs": FAILED, "processes": FAILED}
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
     """Servers of their own, for they are misconfigured here."""
-    settings = Settings(data_dir=tmp_path_factory.mktemp("doctor"))
-    held = embedded(settings)
-    try:
-        addresses = held.__enter__()
-    except LocalServerError as error:
-        if os.environ.get("CI"):
-            raise
-        pytest.skip(f"no servers here: {error}")
-    try:
-        yield with_addresses(settings, addresses)
-    finally:
-        held.__exit__(None, None, None)
+    with own_servers(Settings(data_dir=tmp_path_factory.mktemp("doctor"))) as settings:
+        yield settings
 
 
 def spoken(settings: Settings, *, embedded: bool = True) -> dict[str, str]:
